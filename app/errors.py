@@ -1,0 +1,142 @@
+"""One tree of errors. A leaf knows its stable code, its HTTP status and whether asking again may help.
+
+TandemError
+├── Refusal                    the request is refused before the first byte
+│   ├── MalformedRequest       422 invalid_request
+│   ├── BadLastEventId         422 bad_last_event_id
+│   ├── UnknownPolicy          422 unknown_policy
+│   ├── UnknownModel           422 unknown_model
+│   ├── ForeignPage            403 foreign_page
+│   ├── NoSuchRoute            404 not_found
+│   ├── NoSuchRun              404 run_not_found
+│   ├── MethodNotAllowed       405 method_not_allowed
+│   ├── NothingToAccept        409 nothing_to_accept
+│   ├── RunNotLive             409 run_not_live
+│   ├── KeyReused              409 idempotency_key_reused
+│   ├── RunExpired             410 run_expired
+│   ├── BodyTooLarge           413 body_too_large
+│   ├── WrongContentType       415 unsupported_media_type
+│   ├── TooManyRuns            503 too_many_runs
+│   ├── ShuttingDown           503 shutting_down
+│   ├── RecordUnavailable      503 record_unavailable
+│   └── Internal               500 internal
+├── ModelError                 a lane ended without an answer; the other lane carries on
+└── StartupError               the process cannot start; the message names the setting to change
+"""
+
+from typing import ClassVar, Literal
+
+Outcome = Literal["completed", "timeout", "failed", "incomplete", "empty", "cancelled", "refused"]
+
+
+class TandemError(Exception):
+    """The root of everything this product raises on purpose."""
+
+    code: ClassVar[str] = "internal"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class Refusal(TandemError):
+    """A request that is not accepted: answered as problem+json, no byte of a stream sent."""
+
+    status: ClassVar[int] = 500
+    title: ClassVar[str] = "Internal error"
+    retry_after_s: ClassVar[int | None] = None
+
+    def __init__(self, message: str, **details: object) -> None:
+        super().__init__(message)
+        self.details = details
+
+
+class MalformedRequest(Refusal):
+    status, code, title = 422, "invalid_request", "The request is not valid"
+
+
+class BadLastEventId(Refusal):
+    status, code, title = 422, "bad_last_event_id", "The Last-Event-ID does not belong here"
+
+
+class UnknownPolicy(Refusal):
+    status, code, title = 422, "unknown_policy", "The policy is not known"
+
+
+class UnknownModel(Refusal):
+    status, code, title = 422, "unknown_model", "The model is not known"
+
+
+class ForeignPage(Refusal):
+    status, code, title = 403, "foreign_page", "A foreign page may not use this server"
+
+
+class NoSuchRoute(Refusal):
+    status, code, title = 404, "not_found", "There is nothing here"
+
+
+class NoSuchRun(Refusal):
+    status, code, title = 404, "run_not_found", "There is no such run"
+
+
+class MethodNotAllowed(Refusal):
+    status, code, title = 405, "method_not_allowed", "The method is not allowed here"
+
+
+class NothingToAccept(Refusal):
+    status, code, title = 409, "nothing_to_accept", "There is no preliminary answer to accept"
+
+
+class RunNotLive(Refusal):
+    status, code, title, retry_after_s = 409, "run_not_live", "The run is not live on this instance", 2
+
+
+class KeyReused(Refusal):
+    status, code, title = 409, "idempotency_key_reused", "The idempotency key belongs to another question"
+
+
+class RunExpired(Refusal):
+    status, code, title = 410, "run_expired", "The run's events are no longer kept"
+
+
+class BodyTooLarge(Refusal):
+    status, code, title = 413, "body_too_large", "The body is too large"
+
+
+class WrongContentType(Refusal):
+    status, code, title = 415, "unsupported_media_type", "The body must be JSON"
+
+
+class TooManyRuns(Refusal):
+    status, code, title, retry_after_s = 503, "too_many_runs", "Too many runs are live", 2
+
+
+class ShuttingDown(Refusal):
+    status, code, title, retry_after_s = 503, "shutting_down", "The server is shutting down", 5
+
+
+class RecordUnavailable(Refusal):
+    status, code, title, retry_after_s = 503, "record_unavailable", "The record cannot be read now", 5
+
+
+class Internal(Refusal):
+    status, code, title = 500, "internal", "Internal error"
+
+
+class ModelError(TandemError):
+    """A language model gave no whole answer.
+
+    reason is a stable code (RUNBOOK.md lists them), message is safe to show: no secret, no address, no text of others.
+    """
+
+    def __init__(self, reason: str, message: str, *, retryable: bool = False, outcome: Outcome = "failed") -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.retryable = retryable
+        self.outcome: Outcome = outcome
+
+
+class StartupError(TandemError):
+    """The process cannot start; the message names the setting, its bound and what to do."""
+
+    code = "startup"

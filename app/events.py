@@ -1,0 +1,190 @@
+"""The closed set of events, which may follow which, and their bytes on the wire (protocol version 1).
+
+An event is encoded once, here, to the bytes every reader sends. JSON is escaped to ASCII, because raw U+2028 and its
+like break clients that split on every line end, and NUL and lone surrogates become U+FFFD.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from json.encoder import encode_basestring_ascii as quoted
+from typing import Any, Final, Literal
+
+from app.errors import Outcome
+from app.question import PROTOCOL, LaneName
+
+EventName = Literal["start", "delta", "preliminary", "lane_end", "final", "done"]
+Status = Literal["completed", "partial", "timeout", "failed", "cancelled", "shutdown"]
+Change = Literal["confirmed", "revised", "undetermined", "unopposed", "unverified"]
+AuditState = Literal["durable", "pending"]
+
+# What may come after what. None is the beginning; nothing follows `done`.
+FOLLOWS: Final[Mapping[str | None, frozenset[str]]] = {
+    None: frozenset({"start"}),
+    "start": frozenset({"delta", "preliminary", "lane_end", "final", "done"}),
+    "delta": frozenset({"delta", "preliminary", "lane_end"}),
+    "preliminary": frozenset({"lane_end"}),
+    "lane_end": frozenset({"delta", "preliminary", "lane_end", "final", "done"}),
+    "final": frozenset({"done"}),
+    "done": frozenset(),
+}
+
+RETRY_MS: Final = 2000
+PING: Final = b": ping\n"
+
+_UNSAFE = re.compile("[\x00\ud800-\udfff]")
+
+
+def clean(text: str) -> str:
+    """The text with every NUL and lone surrogate replaced by U+FFFD; halves of a pair that meet are joined first."""
+    if text.isascii():
+        return text.replace("\x00", "\ufffd") if "\x00" in text else text
+    if _UNSAFE.search(text) is None:
+        return text
+    whole = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return _UNSAFE.sub("\ufffd", whole)
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one lane or of a run. A number that is not known is None, never 0."""
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    thinking_tokens: int | None = None
+    cached_tokens: int | None = None
+    source: Literal["reported", "estimated", "unknown"] = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class LaneEnd:
+    """How one lane ended. Times in milliseconds since the lane started."""
+
+    lane: LaneName
+    outcome: Outcome
+    reason: str | None
+    message: str | None
+    retryable: bool
+    ttft_ms: float | None
+    latency_ms: float
+    usage: Usage
+    cost_usd: float | None
+    model_version: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Preliminary:
+    """The fast answer, shown before the run was settled."""
+
+    lane: LaneName
+    text: str
+    finish_reason: str
+    ttft_ms: float | None
+    latency_ms: float
+    usage: Usage
+    cost_usd: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """Whether two answers say the same, by which method; similarity is from 0 to 1 and never called agreement."""
+
+    verdict: Literal["agree", "disagree", "unknown"]
+    method: str
+    version: int
+    similarity: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class FinalAnswer:
+    """Whose answer stands. verified: the slow lane completed."""
+
+    lane: LaneName
+    verified: bool
+    text: str
+    agreement: Agreement | None
+    change: Change
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """The first event. Times in milliseconds."""
+
+    run_id: str
+    policy: str
+    lanes: dict[LaneName, dict[str, str]]
+    deadline_ms: int
+    audit: AuditState
+    source: Literal["live", "cache"] = "live"
+    queued_ms: int = 0
+    protocol: int = PROTOCOL
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The last event; it tells the truth."""
+
+    status: Status
+    final_lane: LaneName | None
+    verified: bool
+    reason: str | None
+    usage: Usage
+    cost_usd: float | None
+    latency_ms: float
+    slow: bool
+    fingerprint: str
+    audit: AuditState
+    source: Literal["live", "cache"] = "live"
+
+
+Payload = Start | Preliminary | LaneEnd | FinalAnswer | Done
+NAMES: Final[Mapping[type, EventName]] = {
+    Start: "start",
+    Preliminary: "preliminary",
+    LaneEnd: "lane_end",
+    FinalAnswer: "final",
+    Done: "done",
+}
+
+
+def dump(value: Mapping[str, Any]) -> str:
+    """One line of ASCII JSON, free of NUL and lone surrogates."""
+    line = json.dumps(value, separators=(",", ":"))
+    if "\\u0000" in line or "\\ud" in line:
+        line = json.dumps(_cleaned(value), separators=(",", ":"))
+    return line
+
+
+def _cleaned(value: Any) -> Any:  # noqa: ANN401  # JSON has no narrower type
+    """The same JSON value with every string clean."""
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, Mapping):
+        return {clean(str(key)): _cleaned(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_cleaned(item) for item in value]
+    return value
+
+
+def frame(run_id: str, seq: int, payload: Payload) -> bytes:
+    """The bytes of one whole event. `retry:` travels inside `start`, never alone."""
+    name = NAMES[type(payload)]
+    retry = f"retry: {RETRY_MS}\n" if name == "start" else ""
+    return f"event: {name}\n{retry}id: {run_id}:{seq}\ndata: {dump(asdict(payload))}\n\n".encode("ascii")
+
+
+def delta_frame(run_id: str, seq: int, head: str, text: str) -> str:
+    """One delta as ASCII text, ready to be joined with its neighbours; head comes from `delta_head`, text is clean."""
+    return f"event: delta\nid: {run_id}:{seq}\ndata: {head}{quoted(text)}}}\n\n"
+
+
+def delta_head(lane: LaneName, kind: Literal["answer", "thinking"]) -> str:
+    """The constant beginning of a delta's JSON, up to its text."""
+    return f'{{"lane":"{lane}","kind":"{kind}","text":'
+
+
+def parse(block: bytes) -> tuple[EventName, int, dict[str, Any]]:
+    """One event of our own framing as (name, seq, data); for readers that re-encode a log."""
+    fields = dict(line.split(": ", 1) for line in block.decode("ascii").strip("\n").split("\n"))
+    return fields["event"], int(fields["id"].rpartition(":")[2]), json.loads(fields["data"])  # type: ignore[return-value]

@@ -1,0 +1,61 @@
+"""The one protocol every language model satisfies: a prompt goes in, pieces of text come out until a Finish."""
+
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, Protocol
+
+from app.events import Usage
+from app.question import Message
+
+Kind = Literal["answer", "thinking"]
+
+
+class Piece(NamedTuple):
+    """Some text as the model said it: part of the answer, or of the thinking before it."""
+
+    kind: Kind
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The model's own end marker. Without one the answer is incomplete.
+
+    reason is `stop` or `length`; a model that refuses raises ModelError with outcome `refused` instead.
+    """
+
+    reason: str
+    model_version: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What a lane asks of a model. urgent: somebody waits for the first token (the fast lane)."""
+
+    messages: tuple[Message, ...]
+    max_output_tokens: int | None = None
+    temperature: float | None = None
+    urgent: bool = True
+
+
+Item = list[Piece] | Usage | Finish
+
+
+class LanguageModel(Protocol):
+    """A model that streams.
+
+    `ask` is an async generator. It yields what has arrived together as one list of pieces, a Usage whenever the model
+    reports one (the last one counts), and a Finish once the model's own end marker came; it may yield a Usage after
+    that and then returns. It raises ModelError with a stable reason. Cancelling the task that iterates it, or
+    closing it, closes the upstream connection at once and leaves nothing behind.
+    """
+
+    name: str
+
+    def ask(self, prompt: Prompt) -> AsyncGenerator[Item, None]:
+        """Stream the answer to one prompt."""
+        ...
+
+    async def close(self) -> None:
+        """Release what the model holds (connections, a child process); called once, after the last ask."""
+        ...
