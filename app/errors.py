@@ -12,7 +12,6 @@ TandemError
 │   ├── MethodNotAllowed       405 method_not_allowed
 │   ├── NothingToAccept        409 nothing_to_accept
 │   ├── RunNotLive             409 run_not_live
-│   ├── KeyReused              409 idempotency_key_reused
 │   ├── RunExpired             410 run_expired
 │   ├── BodyTooLarge           413 body_too_large
 │   ├── WrongContentType       415 unsupported_media_type
@@ -89,10 +88,6 @@ class NothingToAccept(Refusal):
 
 class RunNotLive(Refusal):
     status, code, title, retry_after_s = 409, "run_not_live", "The run is not live on this instance", 2
-
-
-class KeyReused(Refusal):
-    status, code, title = 409, "idempotency_key_reused", "The idempotency key belongs to another question"
 
 
 class RunExpired(Refusal):

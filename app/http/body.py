@@ -1,0 +1,177 @@
+"""What a client may send, and how it becomes a Question with every default filled in."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Annotated, Literal, Self
+
+from fastapi import Request
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from starlette.requests import ClientDisconnect
+
+from app.errors import BodyTooLarge, MalformedRequest, UnknownPolicy, WrongContentType
+from app.http.problems import invalid
+from app.question import POLICIES, Labels, LaneAsk, Message, Question, Role
+
+BODY_TIMEOUT_S = 10.0
+
+Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
+Label = Annotated[str, Field(min_length=1, max_length=128)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class LaneBody(_Strict):
+    """What a client may ask of one lane; times in seconds."""
+
+    model: Annotated[str, Field(min_length=1, max_length=300)] | None = None
+    timeout_s: Seconds | None = None
+    first_token_timeout_s: Seconds | None = None
+    idle_timeout_s: Seconds | None = None
+    max_output_tokens: Annotated[int, Field(gt=0, le=200_000)] | None = None
+    temperature: Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)] | None = None
+
+
+class MessageBody(_Strict):
+    """One turn of a conversation."""
+
+    role: Role
+    content: Annotated[str, Field(min_length=1)]
+
+
+class _Common(_Strict):
+    """The scalars that POST and GET share."""
+
+    input: Annotated[str, Field(min_length=1)] | None = None
+    policy: str = "race"
+    deadline_s: Seconds | None = None
+    cache: Literal["use", "refresh", "off"] = "use"
+    replay: Literal["instant", "paced"] = "instant"
+    on_disconnect: Literal["cancel", "finish"] = "cancel"
+    experiment: Label | None = None
+    variant: Label | None = None
+    prompt_class: Label | None = None
+    stream: bool = True
+
+
+class ReasonBody(_Common):
+    """The JSON body of POST /v1/reason; exactly one of `input` and `messages`."""
+
+    messages: Annotated[list[MessageBody], Field(min_length=1, max_length=500)] | None = None
+    fast: LaneBody = LaneBody()
+    slow: LaneBody = LaneBody()
+    tags: Annotated[list[Annotated[str, Field(min_length=1, max_length=64)]], Field(max_length=32)] = []
+
+    @model_validator(mode="after")
+    def _one_question(self) -> Self:
+        if (self.input is None) == (self.messages is None):
+            raise ValueError("give exactly one of `input` and `messages`")
+        if self.input is not None and not self.input.strip():
+            raise ValueError("`input` is only white space")
+        if self.messages is not None and self.messages[-1].role != "user":
+            raise ValueError("the last of `messages` must have the role `user`")
+        return self
+
+
+class ReasonQuery(_Common):
+    """The query parameters of GET /v1/reason: the scalars alone."""
+
+    last_event_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """The server's own answer to what a question leaves open, and its bound on the whole run, in seconds."""
+
+    fast: LaneAsk
+    slow: LaneAsk
+    deadline_s: float
+
+
+def to_question(body: ReasonBody, defaults: Defaults) -> Question:
+    """The question as it will be asked. Raises UnknownPolicy."""
+    if body.policy not in POLICIES:
+        raise UnknownPolicy(f"policy is not one of: {', '.join(POLICIES)}", known=list(POLICIES))
+    deadline_s = min(body.deadline_s or defaults.deadline_s, defaults.deadline_s)
+    if body.messages is None:
+        messages: tuple[Message, ...] = (Message("user", body.input or ""),)
+    else:
+        messages = tuple(Message(message.role, message.content) for message in body.messages)
+    return Question(
+        messages=messages,
+        fast=_lane(body.fast, defaults.fast, deadline_s),
+        slow=_lane(body.slow, defaults.slow, deadline_s),
+        deadline_s=deadline_s,
+        policy=body.policy,
+        cache=body.cache,
+        replay=body.replay,
+        on_disconnect=body.on_disconnect,
+        labels=Labels(body.experiment, body.variant, body.prompt_class, tuple(body.tags)),
+    )
+
+
+def _lane(asked: LaneBody, default: LaneAsk, deadline_s: float) -> LaneAsk:
+    """The lane's settings with the client's wishes on top, no time beyond the deadline."""
+    return LaneAsk(
+        model=asked.model or default.model,
+        timeout_s=min(asked.timeout_s or default.timeout_s, deadline_s),
+        first_token_timeout_s=min(asked.first_token_timeout_s or default.first_token_timeout_s, deadline_s),
+        idle_timeout_s=min(asked.idle_timeout_s or default.idle_timeout_s, deadline_s),
+        max_output_tokens=asked.max_output_tokens or default.max_output_tokens,
+        temperature=default.temperature if asked.temperature is None else asked.temperature,
+    )
+
+
+async def read_body(request: Request, max_bytes: int) -> ReasonBody:
+    """The body of a POST, whole, bounded in size and time, and valid. Raises BodyTooLarge, WrongContentType, MalformedRequest."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise WrongContentType("send the question as JSON with `content-type: application/json`")
+    try:
+        return ReasonBody.model_validate_json(await _bytes(request, max_bytes))
+    except ValidationError as error:
+        raise invalid(error.errors(include_url=False, include_input=False, include_context=False)) from None
+
+
+async def _bytes(request: Request, max_bytes: int) -> bytes:
+    too_large = BodyTooLarge(f"the body is larger than {max_bytes} bytes (MAX_BODY_BYTES)")
+    if int(request.headers.get("content-length") or 0) > max_bytes:
+        raise too_large
+    parts, size = [], 0
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT_S):
+            async for part in request.stream():
+                parts.append(part)
+                size += len(part)
+                if size > max_bytes:
+                    raise too_large
+    except TimeoutError:
+        raise MalformedRequest(f"the body did not arrive within {BODY_TIMEOUT_S:g} s") from None
+    except ClientDisconnect:
+        raise MalformedRequest("the client left before its body was complete") from None
+    return b"".join(parts)
+
+
+def read_query(request: Request) -> ReasonQuery:
+    """The parameters of a GET, each at most once, as strict as a body. Raises MalformedRequest."""
+    pairs = request.query_params.multi_items()
+    params = dict(pairs)
+    if len(params) < len(pairs):
+        raise MalformedRequest("a query parameter was given twice")
+    try:
+        return ReasonQuery.model_validate_strings(params)
+    except ValidationError as error:
+        raise invalid(
+            error.errors(include_url=False, include_input=False, include_context=False),
+            "; GET takes the scalar fields of the body alone",
+        ) from None
+
+
+def query_to_body(query: ReasonQuery) -> ReasonBody:
+    """The same question as a body. Raises MalformedRequest."""
+    fields = query.model_dump(exclude={"last_event_id"}, exclude_unset=True)
+    try:
+        return ReasonBody.model_validate(fields)
+    except ValidationError as error:
+        raise invalid(error.errors(include_url=False, include_input=False, include_context=False)) from None

@@ -1,0 +1,62 @@
+"""The outermost layer, pure ASGI: request ids, security headers, and the loopback rule against foreign pages."""
+
+import re
+from uuid import uuid4
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.errors import ForeignPage
+from app.http.problems import problem
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_LOOPBACK = re.compile(r"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d{1,5})?", re.IGNORECASE)
+CSP = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_DOCS = ("/docs", "/openapi.json", "/redoc")
+
+
+class Edge:
+    """Wraps the application. guard_loopback: refuse requests that a foreign web page could have made."""
+
+    def __init__(self, app: ASGIApp, *, guard_loopback: bool) -> None:
+        self._app = app
+        self._guard = guard_loopback
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one ASGI scope."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        given = headers.get("x-request-id", "")
+        request_id = given if _REQUEST_ID.fullmatch(given) else uuid4().hex
+        scope["request_id"] = request_id
+        extra = [
+            (b"x-request-id", request_id.encode()),
+            (b"x-content-type-options", b"nosniff"),
+            (b"referrer-policy", b"no-referrer"),
+        ]
+        if not scope["path"].startswith(_DOCS):
+            extra.append((b"content-security-policy", CSP.encode()))
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], *extra]
+            await send(message)
+
+        if self._guard and (refusal := foreign(headers)):
+            await problem(refusal, request_id)(scope, receive, send_with_headers)
+            return
+        await self._app(scope, receive, send_with_headers)
+
+
+def foreign(headers: Headers) -> ForeignPage | None:
+    """Why a request to an unauthenticated loopback server is refused, or None: DNS rebinding and cross-site pages."""
+    if not _LOOPBACK.fullmatch(headers.get("host", "")):
+        return ForeignPage("this server answers only to loopback names (localhost, 127.0.0.1, [::1]) while AUTH is off")
+    if headers.get("sec-fetch-site") == "cross-site":
+        return ForeignPage("a page of another site may not use this server while AUTH is off")
+    return None

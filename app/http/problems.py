@@ -1,0 +1,69 @@
+"""Every refusal as application/problem+json (RFC 9457): type, title, status, detail, a stable code, the request's id."""
+
+import json
+import logging
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from app.errors import Internal, MalformedRequest, MethodNotAllowed, NoSuchRoute, Refusal
+
+log = logging.getLogger(__name__)
+
+
+def problem(error: Refusal, request_id: str | None = None) -> Response:
+    """The response that tells a refusal."""
+    body = {
+        "type": "about:blank",
+        "title": error.title,
+        "status": error.status,
+        "detail": error.message,
+        "code": error.code,
+        "request_id": request_id,
+        **error.details,
+    }
+    headers = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
+    return Response(json.dumps(body), error.status, headers, media_type="application/problem+json")
+
+
+def install(app: FastAPI) -> None:
+    """Teach the application to answer every error in this form."""
+
+    async def refused(request: Request, error: Exception) -> Response:
+        return problem(translate(error), request.scope.get("request_id"))
+
+    async def failed(request: Request, error: Exception) -> Response:
+        log.error("request failed", exc_info=error, extra={"request_id": request.scope.get("request_id")})
+        return problem(Internal("the server failed; the request id finds it in the log"), request.scope.get("request_id"))
+
+    for kind in (Refusal, HTTPException, RequestValidationError):
+        app.add_exception_handler(kind, refused)
+    app.add_exception_handler(Exception, failed)
+
+
+def translate(error: Exception) -> Refusal:
+    """The refusal that a framework's exception stands for."""
+    if isinstance(error, Refusal):
+        return error
+    if isinstance(error, RequestValidationError):
+        return invalid(error.errors())
+    if isinstance(error, HTTPException) and error.status_code == 405:
+        return MethodNotAllowed("this address does not take that method")
+    if isinstance(error, HTTPException) and error.status_code == 404:
+        return NoSuchRoute("there is nothing at this address; /docs lists what there is")
+    return Internal("the server failed")
+
+
+def invalid(errors: Any, hint: str = "") -> MalformedRequest:  # noqa: ANN401  # pydantic's own list of dicts
+    """A refusal that names each wrong field and why, and repeats nothing of what was sent."""
+    faults = [{"field": _path(error["loc"]), "problem": error["msg"]} for error in errors]
+    first = faults[0]
+    where = f"{first['field']}: " if first["field"] else ""
+    return MalformedRequest(f"{where}{first['problem']}{hint}", errors=faults[:20])
+
+
+def _path(loc: tuple[int | str, ...]) -> str:
+    return ".".join(str(part) for part in loc)

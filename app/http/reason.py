@@ -1,0 +1,43 @@
+"""POST and GET /v1/reason: one question, one stream."""
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from app.http.body import ReasonBody, query_to_body, read_body, read_query, to_question
+from app.http.parts import LOCAL, Parts
+from app.http.resume import last_event_id, resume
+from app.http.stream import RunAnswer, RunStream
+
+_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/json": {"schema": ReasonBody.model_json_schema(ref_template="#/$defs/{model}")}},
+    }
+}
+
+
+def router(parts: Parts) -> APIRouter:
+    """The routes over these parts."""
+    routes = APIRouter(tags=["reason"])
+
+    @routes.post("/v1/reason", openapi_extra=_BODY, response_class=Response, summary="Ask a question")
+    async def ask(request: Request) -> Response:
+        return answer(parts, await read_body(request, parts.max_body_bytes))
+
+    @routes.get("/v1/reason", response_class=Response, summary="Ask with EventSource, or resume with Last-Event-ID")
+    async def ask_by_url(request: Request) -> Response:
+        query = read_query(request)
+        seen = last_event_id(request, query.last_event_id)
+        if seen is not None:
+            return await resume(parts, LOCAL, *seen)
+        return answer(parts, query_to_body(query))
+
+    return routes
+
+
+def answer(parts: Parts, body: ReasonBody) -> Response:
+    """Open a run and read it, as a stream or as one object."""
+    run = parts.runs.open(to_question(body, parts.defaults), LOCAL)
+    headers = {"X-Run-ID": run.run_id, "X-Run-Source": "live"}
+    reader = run.attach()
+    return RunStream(reader, parts.stream, headers) if body.stream else RunAnswer(reader, headers)

@@ -1,0 +1,63 @@
+"""Coming back to a run: the rest of its stream, from this instance or from the record, and never a second race."""
+
+import re
+
+from fastapi import Request
+from starlette.responses import Response
+
+from app.errors import BadLastEventId, NoSuchRun, RunExpired, RunNotLive
+from app.events import Done, Usage, frame
+from app.http.parts import Parts
+from app.http.stream import RunStream, finished
+from app.question import Caller
+
+_ID = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}):(\d{1,9})")
+
+
+def last_event_id(request: Request, parameter: str | None) -> tuple[str, int] | None:
+    """(run_id, seq) of the last event the client has seen; header before parameter; None when it sends none."""
+    given = request.headers.get("last-event-id") or parameter
+    if not given:
+        return None
+    match = _ID.fullmatch(given)
+    if match is None:
+        raise BadLastEventId("a Last-Event-ID is `<run_id>:<number>`, as the stream gave it")
+    return match[1], int(match[2])
+
+
+async def resume(parts: Parts, caller: Caller, run_id: str, after: int) -> Response:
+    """Everything behind event number `after` (-1: from the beginning); 204 when that was `done`."""
+    headers = {"X-Run-ID": run_id, "X-Run-Source": "live"}
+    run = parts.runs.find(run_id, caller)
+    if run is None:
+        return await _from_record(parts, caller, run_id, after, headers)
+    _check(after, len(run))
+    if run.closed and after == len(run) - 1:
+        return Response(status_code=204, headers=headers)
+    return RunStream(run.attach(after), parts.stream, headers)
+
+
+async def _from_record(parts: Parts, caller: Caller, run_id: str, after: int, headers: dict[str, str]) -> Response:
+    found = await parts.records.log(caller.id, run_id)
+    if found is None:
+        raise NoSuchRun("there is no such run of yours")
+    status, log = found
+    if status == "running":
+        raise RunNotLive("the run is not on this instance and has not ended in the record yet")
+    if log is not None:
+        _check(after, log.count(b"\n\n"))
+        return finished(log, after, headers)
+    if status != "interrupted":
+        raise RunExpired("the events of this run are no longer kept; its record may still be there")
+    return Response(_interrupted(run_id, after + 1), headers=headers, media_type="text/event-stream")
+
+
+def _check(after: int, count: int) -> None:
+    if after >= count:
+        raise BadLastEventId(f"the run has only {count} events so far, numbered from 0")
+
+
+def _interrupted(run_id: str, seq: int) -> bytes:
+    """The `done` of a run whose server died under it, numbered on from what the client has seen."""
+    done = Done("failed", None, False, "interrupted", Usage(), None, 0.0, False, "", "durable")  # noqa: FBT003
+    return frame(run_id, seq, done)

@@ -1,0 +1,47 @@
+"""/v1/runs: come back to a run, stop it, take its preliminary answer, read its record."""
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from app.errors import BadLastEventId, MalformedRequest, NoSuchRun
+from app.http.parts import LOCAL, Parts
+from app.http.resume import last_event_id, resume
+from app.reasoning.run import Run
+
+
+def router(parts: Parts) -> APIRouter:
+    """The routes over these parts."""
+    routes = APIRouter(tags=["runs"])
+
+    @routes.get("/v1/runs/{run_id}", summary="The record of a run")
+    async def record(run_id: str) -> dict[str, Any]:
+        found = await parts.records.get(LOCAL.id, run_id)
+        if found is None:
+            raise NoSuchRun("there is no record of such a run of yours (yet)")
+        return found
+
+    @routes.get("/v1/runs/{run_id}/events", response_class=Response, summary="The rest of a run's stream")
+    async def events(request: Request, run_id: str) -> Response:
+        unknown = set(request.query_params) - {"last_event_id"}
+        if unknown:
+            raise MalformedRequest("the only query parameter here is `last_event_id`")
+        seen = last_event_id(request, request.query_params.get("last_event_id"))
+        if seen is not None and seen[0] != run_id:
+            raise BadLastEventId("the Last-Event-ID is of another run")
+        return await resume(parts, LOCAL, run_id, -1 if seen is None else seen[1])
+
+    @routes.post("/v1/runs/{run_id}/cancel", summary="Stop a run; harmless when it has ended")
+    async def cancel(run_id: str) -> dict[str, Any]:
+        return _state(parts.runs.cancel(run_id, LOCAL))
+
+    @routes.post("/v1/runs/{run_id}/accept", summary="Take the preliminary answer and stop the slow lane")
+    async def accept(run_id: str) -> dict[str, Any]:
+        return _state(parts.runs.accept(run_id, LOCAL))
+
+    return routes
+
+
+def _state(run: Run) -> dict[str, Any]:
+    return {"run_id": run.run_id, "ended": run.closed}

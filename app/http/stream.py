@@ -1,0 +1,160 @@
+"""A run's log as a response: an event stream that sends whatever is ready in one write, or one JSON object at the end."""
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sse_starlette import EventSourceResponse
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from app.events import PING, parse
+from app.reasoning.run import Reader, split
+
+HEADERS = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
+ABORT = "tandem.abort"  # the ASGI extension of our server by which a response drops its connection
+
+
+@dataclass(frozen=True, slots=True)
+class StreamOptions:
+    """ping_s: silence before a keep-alive. send_timeout_s: how long a client may leave a write unread. In seconds."""
+
+    ping_s: float = 15.0
+    send_timeout_s: float = 30.0
+
+
+class RunStream(EventSourceResponse):
+    """sse-starlette's response over a reader of a run.
+
+    What it keeps: headers, ping interval, `sep` and `send_timeout`. The end at shutdown comes through the log: every run
+    gets its `done` within the grace, so no stream is cut. What it replaces is the group of four tasks and the cancel
+    scope around every send: here one task watches for the disconnect, and one timer, re-armed only when it fires,
+    serves both the keep-alive and the send timeout.
+    """
+
+    def __init__(self, reader: Reader, options: StreamOptions, headers: Mapping[str, str]) -> None:
+        super().__init__(
+            iter(()),
+            headers={**HEADERS, **headers},
+            ping=options.ping_s,
+            sep="\n",
+            ping_message_factory=lambda: PING,  # type: ignore[arg-type, return-value]  # bytes pass through as they are
+            send_timeout=options.send_timeout_s,
+        )
+        self._reader = reader
+        self._options = options
+        self._gone = False
+        self._ping_due = False
+        self._sending = False
+        self._since = 0.0  # when the present or the last write began
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request; whatever ends it, the reader leaves the run."""
+        loop = asyncio.get_running_loop()
+        self._since = loop.time()
+        self._abort = scope.get("extensions", {}).get(ABORT) or asyncio.current_task().cancel  # type: ignore[union-attr]
+        self._timer = loop.call_later(self._options.ping_s, self._tick)
+        watcher = loop.create_task(_await_departure(receive, self._leave))
+        try:
+            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+            await self._pump(send, loop)
+        finally:
+            self._timer.cancel()
+            watcher.cancel()
+            self._reader.close()
+
+    async def _pump(self, send: Send, loop: asyncio.AbstractEventLoop) -> None:
+        """Send what is ready until the log ends or the client is gone."""
+        reader = self._reader
+        while not self._gone:
+            block = reader.take()
+            ended = reader.ended
+            if not block and not ended:
+                if not self._ping_due:
+                    await reader.wait()
+                    continue
+                block = PING
+            self._ping_due = False
+            self._since = loop.time()
+            self._sending = True
+            await send({"type": "http.response.body", "body": block, "more_body": not ended})
+            self._sending = False
+            if ended:
+                return
+
+    def _leave(self) -> None:
+        self._gone = True
+        self._reader.wake()
+
+    def _tick(self) -> None:
+        """The one timer: drop a client that does not read, ping one that has nothing to read."""
+        loop = asyncio.get_running_loop()
+        limit = self._options.send_timeout_s if self._sending else self._options.ping_s
+        due = self._since + limit
+        if loop.time() < due:
+            self._timer = loop.call_at(due, self._tick)
+        elif self._sending:
+            self._gone = True
+            self._abort()
+        else:
+            self._ping_due = True
+            self._reader.wake()
+            self._timer = loop.call_later(self._options.ping_s, self._tick)
+
+
+class RunAnswer(Response):
+    """The whole run as one JSON object, once it has ended: `{start, preliminary, lanes, final, done}`."""
+
+    def __init__(self, reader: Reader, headers: Mapping[str, str]) -> None:
+        super().__init__(media_type="application/json", headers={**HEADERS, **headers})
+        self._reader = reader
+        self._gone = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request; a client that leaves is a reader that leaves."""
+        watcher = asyncio.get_running_loop().create_task(_await_departure(receive, self._leave))
+        parts = [self._reader.take()]
+        try:
+            while not self._reader.ended and not self._gone:
+                await self._reader.wait()
+                parts.append(self._reader.take())
+        finally:
+            watcher.cancel()
+            self._reader.close()
+        if not self._gone:
+            self.body = json.dumps(summary(b"".join(parts))).encode()
+            self.headers["content-length"] = str(len(self.body))
+            await super().__call__(scope, receive, send)
+
+    def _leave(self) -> None:
+        self._gone = True
+        self._reader.wake()
+
+
+async def _await_departure(receive: Receive, leave: Callable[[], None]) -> None:
+    """Call `leave` when the client has gone."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    leave()
+
+
+def summary(log: bytes) -> dict[str, Any]:
+    """A finished log as one object; null where an event did not happen, deltas left out."""
+    whole: dict[str, Any] = {"start": None, "preliminary": None, "lanes": [], "final": None, "done": None}
+    for block in split(log):
+        name, _, data = parse(block)
+        if name == "lane_end":
+            whole["lanes"].append(data)
+        elif name != "delta":
+            whole[name] = data
+    return whole
+
+
+def finished(log: bytes, after: int, headers: Mapping[str, str]) -> Response:
+    """The rest of a run that is only in the record; 204 when the client has seen `done`."""
+    events = list(split(log))
+    if after + 1 >= len(events):
+        return Response(status_code=204, headers=dict(headers))
+    return Response(b"".join(events[after + 1 :]), headers={**HEADERS, **headers}, media_type="text/event-stream")

@@ -1,0 +1,20 @@
+"""Log lines: JSON where machines read them, plain text where people do; never a question, an answer or a key."""
+
+import logging
+import sys
+
+from pythonjsonlogger.json import JsonFormatter
+
+
+def configure(kind: str, level: str) -> None:
+    """Send every log line to standard error, as `json` or as `text`."""
+    handler = logging.StreamHandler(sys.stderr)
+    if kind == "json":
+        fields = "{asctime}{levelname}{name}{message}"
+        renames = {"asctime": "time", "levelname": "severity", "name": "logger"}
+        handler.setFormatter(JsonFormatter(fields, style="{", rename_fields=renames))
+    else:
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"))
+    logging.basicConfig(handlers=[handler], level=level, force=True)
+    for noisy in ("uvicorn.access", "uvicorn.error", "asyncio", "aiohttp", "sse_starlette"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)

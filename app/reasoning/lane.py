@@ -1,0 +1,192 @@
+"""One lane of a race: listen to a model, keep its timers, and end exactly once, whatever the model does.
+
+The lane's task only listens. Timers end the lane from outside: the outcome stands the moment a timer fires or the race
+cancels it, and whatever the task does afterwards (swallow the cancellation, go on talking) is ignored.
+"""
+
+import asyncio
+from contextlib import aclosing
+
+from app.errors import ModelError, Outcome
+from app.events import LaneEnd, Usage, clean
+from app.llm.model import Finish, LanguageModel, Piece, Prompt
+from app.question import LaneAsk, LaneName
+from app.reasoning.run import Run
+from app.reasoning.verdict import LaneState
+from app.record.entry import LaneRecord
+
+MAX_LANE_CHARS = 1_000_000
+CHARS_PER_TOKEN = 4  # the usual rule of thumb for an estimate where a model reports no usage
+
+
+class Lane:
+    """One model's attempt. `ended` is resolved once, with how it ended; the task may outlive it and is then a stray."""
+
+    def __init__(self, name: LaneName, run: Run, model: LanguageModel, deadline: float) -> None:
+        self.name = name
+        self.ended: asyncio.Future[LaneEnd] = run.loop.create_future()
+        self.ended_at: float | None = None
+        self.finish_reason: str | None = None
+        self._run = run
+        self._model = model
+        self._ask: LaneAsk = run.question.lane(name)
+        self._clock = run.loop.time
+        self._started = self._clock()
+        self._progress_at: float | None = None
+        self._ttft: float | None = None
+        self._due = min(self._started + self._ask.timeout_s, deadline)
+        self._due_reason = "deadline" if deadline <= self._started + self._ask.timeout_s else "lane_timeout"
+        self._answer: list[str] = []
+        self._thinking: list[str] = []
+        self._chars = 0
+        self._usage: Usage | None = None
+        self._version: str | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self.task = run.loop.create_task(self._listen(), name=f"lane {name} {run.run_id}")
+        self._tick()
+
+    # -- listening
+
+    async def _listen(self) -> None:
+        """Iterate the model to its end; every way out of here ends the lane."""
+        try:
+            async with aclosing(self._model.ask(self._prompt())) as stream:
+                async for item in stream:
+                    if self.ended.done():
+                        return
+                    self._hear(item)
+            self._conclude()
+        except ModelError as error:
+            self.end(error.outcome, error.reason, error.message, retryable=error.retryable)
+        except Exception as error:  # noqa: BLE001  # the boundary to foreign code: a lane's fault must end only that lane
+            self.end("failed", "lane_error", f"the model's adapter failed with {type(error).__name__}")
+        finally:
+            self.end("failed", "lane_error", "the lane's task was ended from outside")
+
+    def _prompt(self) -> Prompt:
+        question = self._run.question
+        ask = self._ask
+        return Prompt(question.messages, ask.max_output_tokens, ask.temperature, urgent=self.name == "fast")
+
+    def _hear(self, item: list[Piece] | Usage | Finish) -> None:
+        if isinstance(item, list):
+            self._say(item)
+        elif isinstance(item, Usage):
+            self._usage = item
+        else:
+            self.finish_reason, self._version = item.reason, item.model_version
+
+    def _say(self, pieces: list[Piece]) -> None:
+        """Note progress and pass the text on. White space is passed on, but is not a first token."""
+        said = []
+        for piece in pieces:
+            text = clean(piece.text)
+            if not text:
+                continue
+            said.append(Piece(piece.kind, text))
+            self._chars += len(text)
+            (self._answer if piece.kind == "answer" else self._thinking).append(text)
+            if self._ttft is None and not text.isspace():
+                now = self._clock()
+                self._progress_at = now
+                if piece.kind == "answer":
+                    self._ttft = now - self._started
+        if not said:
+            return
+        if self._progress_at is not None:
+            self._progress_at = self._clock()
+        self._run.say(self.name, said)
+        if self._chars > MAX_LANE_CHARS:
+            raise ModelError("output_limit", "the model did not stop talking", outcome="incomplete")
+
+    def _conclude(self) -> None:
+        """The model's stream is over: judge what it was."""
+        if self.finish_reason is None and self._chars:
+            message = "the stream ended without the model's end marker"
+            self.end("incomplete", "no_finish", message, retryable=True)
+        elif self._ttft is None:
+            self.end("empty", "empty_answer", "the model gave no answer", retryable=True)
+        else:
+            self.end("completed", None, None)
+
+    # -- ending
+
+    def _tick(self) -> None:
+        """One timer for all limits: when it fires early, because there was progress, it is set anew."""
+        if self.ended.done():
+            return
+        silence = self._ask.first_token_timeout_s if self._progress_at is None else self._ask.idle_timeout_s
+        quiet_due = (self._progress_at or self._started) + silence
+        due = min(self._due, quiet_due)
+        if self._clock() < due:
+            self._timer = self._run.loop.call_at(due, self._tick)
+            return
+        reason = self._due_reason
+        if quiet_due < self._due:
+            reason = "first_token_timeout" if self._progress_at is None else "idle_timeout"
+        self.end("timeout", reason, _TIMEOUTS[reason], retryable=True)
+
+    def end(self, outcome: Outcome, reason: str | None, message: str | None, *, retryable: bool = False) -> None:
+        """End the lane, once; later calls change nothing. A task that still listens is cancelled."""
+        if self.ended.done():
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        latency = self._clock() - self._started
+        end = LaneEnd(
+            lane=self.name,
+            outcome=outcome,
+            reason=reason,
+            message=message,
+            retryable=retryable,
+            ttft_ms=None if self._ttft is None else milliseconds(self._ttft),
+            latency_ms=milliseconds(latency),
+            usage=self._counted(),
+            cost_usd=None,
+            model_version=self._version,
+        )
+        self.ended_at = self._clock()
+        self.ended.set_result(end)
+        if asyncio.current_task() is not self.task:
+            self.task.cancel()
+
+    def _counted(self) -> Usage:
+        """What the model reported; else an estimate from what was heard; else unknown."""
+        if self._usage is not None:
+            return self._usage
+        if not self._chars:
+            return Usage()
+        answer, thinking = (sum(map(len, texts)) // CHARS_PER_TOKEN for texts in (self._answer, self._thinking))
+        return Usage(output_tokens=answer + thinking, thinking_tokens=thinking, source="estimated")
+
+    # -- what the race and the record read
+
+    @property
+    def state(self) -> LaneState:
+        """What a verdict needs to know."""
+        if not self.ended.done():
+            return LaneState()
+        end = self.ended.result()
+        return LaneState(end.outcome, end.reason, self.ended_at)
+
+    @property
+    def text(self) -> str:
+        """The answer so far."""
+        return "".join(self._answer)
+
+    def record(self) -> LaneRecord:
+        """Everything the lane was; call it after the end."""
+        return LaneRecord(self.ended.result(), self._model.name, self.text, "".join(self._thinking), self.finish_reason)
+
+
+_TIMEOUTS = {
+    "first_token_timeout": "no first token within the limit",
+    "idle_timeout": "no further token within the limit",
+    "lane_timeout": "the lane's time was up",
+    "deadline": "the run's deadline was reached",
+}
+
+
+def milliseconds(seconds: float) -> float:
+    """Seconds as milliseconds, to a tenth."""
+    return round(seconds * 1000, 1)

@@ -1,0 +1,195 @@
+"""The race: both lanes start at once; the fast answer is preliminary, the slow one is final; one truthful `done`.
+
+The supervisor never waits for a lane's task, only for a lane's end, which its timers guarantee; so no model, however
+stubborn, holds up a run. In prose: start both lanes; say `start` when the start record is durable or 100 ms have passed;
+note each lane's end as it comes; when the rules of `verdict` say so, end what still runs, say what stands, write
+the outcome down within 500 ms and say `done`.
+"""
+
+import asyncio
+import logging
+from dataclasses import dataclass, replace
+
+from app.agreement import compare
+from app.events import Agreement, Change, Done, FinalAnswer, Preliminary, Start, Usage
+from app.llm.model import LanguageModel
+from app.question import LaneName
+from app.reasoning.lane import Lane, milliseconds
+from app.reasoning.run import Run
+from app.reasoning.verdict import Verdict, change, settle
+from app.record.entry import Closing, Journal, Opening
+
+log = logging.getLogger(__name__)
+
+START_GATE_S = 0.1
+DONE_GATE_S = 0.5
+CANCEL_GRACE_S = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the race must know beyond the question: the slow threshold in milliseconds."""
+
+    slow_threshold_ms: float = 8000.0
+
+
+class Race:
+    """Conducts one run from `start` to `done`. `strays` are lane tasks that did not stop when they were cancelled."""
+
+    def __init__(self, run: Run, models: dict[LaneName, LanguageModel], journal: Journal, limits: Limits) -> None:
+        self.run = run
+        self.strays: list[asyncio.Task[None]] = []
+        self._journal = journal
+        self._limits = limits
+        self._deadline = run.opened_at + run.question.deadline_s
+        self._opening: Opening | None = None
+        self._reported: set[LaneName] = set()
+        self._preliminary: str | None = None
+        self.lanes: dict[LaneName, Lane] = {
+            "fast": Lane("fast", run, models["fast"], self._deadline),
+            "slow": Lane("slow", run, models["slow"], self._deadline),
+        }
+
+    async def conduct(self, opening: Opening) -> None:
+        """Run to the end. Cancelling this task is not part of the design: stop the run instead."""
+        self._opening = opening
+        await self._say_start(opening)
+        verdict = await self._await_verdict()
+        await self._end_lanes(verdict)
+        await self._conclude(verdict, opening)
+
+    async def _say_start(self, opening: Opening) -> None:
+        durable = await self._journal.opened(opening).durable(START_GATE_S)
+        question = self.run.question
+        self.run.append(
+            Start(
+                run_id=self.run.run_id,
+                policy=question.policy,
+                lanes={"fast": {"model": question.fast.model}, "slow": {"model": question.slow.model}},
+                deadline_ms=round(question.deadline_s * 1000),
+                audit="durable" if durable else "pending",
+            )
+        )
+
+    async def _await_verdict(self) -> Verdict:
+        """Wait for lanes to end or for a stop, noting ends as they come, until the rules settle the run."""
+        run, lanes = self.run, self.lanes
+        while True:
+            for lane in lanes.values():
+                self._report(lane)
+            cause = run.stopping.result() if run.stopping.done() else None
+            verdict = settle(lanes["fast"].state, lanes["slow"].state, cause)
+            if verdict is not None:
+                return verdict
+            waiting = {lane.ended for lane in lanes.values() if not lane.ended.done()}
+            await asyncio.wait({run.stopping, *waiting}, return_when=asyncio.FIRST_COMPLETED)
+
+    def _report(self, lane: Lane) -> None:
+        """Say how a lane ended, once; before that, of a fast lane that completed, the preliminary answer."""
+        if lane.name in self._reported or not lane.ended.done():
+            return
+        self._reported.add(lane.name)
+        end = lane.ended.result()
+        if lane.name == "fast" and end.outcome == "completed":
+            self._preliminary = lane.text
+            self.run.acceptable = True
+            self.run.append(
+                Preliminary(
+                    lane="fast",
+                    text=lane.text,
+                    finish_reason=lane.finish_reason or "stop",
+                    ttft_ms=end.ttft_ms,
+                    latency_ms=end.latency_ms,
+                    usage=end.usage,
+                    cost_usd=end.cost_usd,
+                )
+            )
+        self.run.append(end)
+
+    async def _end_lanes(self, verdict: Verdict) -> None:
+        """Cancel what still runs and give the tasks a short grace; what does not stop is abandoned and counted."""
+        self.run.acceptable = False
+        reason = "superseded" if verdict.final_lane == "slow" else verdict.reason
+        for lane in self.lanes.values():
+            lane.end("cancelled", reason, None)
+            self._report(lane)
+        tasks = [lane.task for lane in self.lanes.values() if not lane.task.done()]
+        if tasks:
+            _, alive = await asyncio.wait(tasks, timeout=CANCEL_GRACE_S)
+            self.strays.extend(alive)
+
+    async def _conclude(self, verdict: Verdict, opening: Opening) -> None:
+        """Say `final` if an answer stands, write the outcome down, say `done`."""
+        agreement = self._agreement(verdict)
+        kind: Change | None = None
+        if verdict.final_lane is not None:
+            kind = change(verdict.final_lane, agreement)
+            text = self.lanes[verdict.final_lane].text
+            self.run.append(FinalAnswer(verdict.final_lane, verdict.final_lane == "slow", text, agreement, kind))
+        done = self._done(verdict)
+        closing = self._closing(done, opening, agreement, kind)
+        if not await self._journal.closed(closing).durable(DONE_GATE_S):
+            done = replace(done, audit="pending")
+            late = self._closing(done, opening, agreement, kind)
+            self._journal.closed(replace(late, version=closing.version + 1))
+        self.run.append(done)
+
+    def _agreement(self, verdict: Verdict) -> Agreement | None:
+        if verdict.final_lane != "slow" or self._preliminary is None:
+            return None
+        return compare(self._preliminary, self.lanes["slow"].text)
+
+    def _done(self, verdict: Verdict) -> Done:
+        latency_ms = milliseconds(self.run.loop.time() - self.run.opened_at)
+        return Done(
+            status=verdict.status,
+            final_lane=verdict.final_lane,
+            verified=verdict.final_lane == "slow",
+            reason=verdict.reason,
+            usage=total(*(lane.ended.result().usage for lane in self.lanes.values())),
+            cost_usd=None,
+            latency_ms=latency_ms,
+            slow=latency_ms > self._limits.slow_threshold_ms,
+            fingerprint=self.run.fingerprint,
+            audit="durable",
+        )
+
+    def _closing(self, done: Done, opening: Opening, agreement: Agreement | None, kind: Change | None) -> Closing:
+        """The outcome with the whole log, `done` included, as the readers are about to see it."""
+        log_bytes, at_ms = self.run.preview(done)
+        return Closing(
+            opening=opening,
+            status=done.status,
+            reason=done.reason,
+            final_lane=done.final_lane,
+            verified=done.verified,
+            change=kind,
+            agreement=agreement,
+            latency_ms=done.latency_ms,
+            usage=done.usage,
+            cost_usd=done.cost_usd,
+            lanes={name: lane.record() for name, lane in self.lanes.items()},
+            log=log_bytes,
+            at_ms=at_ms,
+        )
+
+
+def total(*usages: Usage) -> Usage:
+    """The sum over lanes: a number unknown in every lane is None; the source is the weakest that contributed."""
+    order = ("unknown", "estimated", "reported")
+    known = [usage for usage in usages if usage.source != "unknown"]
+    if not known:
+        return Usage()
+
+    def added(field: str) -> int | None:
+        numbers = [getattr(usage, field) for usage in known if getattr(usage, field) is not None]
+        return sum(numbers) if numbers else None
+
+    source = min((usage.source for usage in usages), key=order.index)
+    return Usage(
+        input_tokens=added("input_tokens"),
+        output_tokens=added("output_tokens"),
+        thinking_tokens=added("thinking_tokens"),
+        cached_tokens=added("cached_tokens"),
+        source="estimated" if source == "unknown" else source,
+    )

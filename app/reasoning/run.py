@@ -1,0 +1,221 @@
+"""A run is an append-only log of encoded events; only its race appends, everybody else holds a cursor and reads."""
+
+import asyncio
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+from app.errors import TandemError
+from app.events import FOLLOWS, NAMES, Payload, delta_frame, delta_head, frame
+from app.llm.model import Piece
+from app.question import Caller, LaneName, Question
+
+StopCause = Literal["cancelled", "client_gone", "shutdown", "accepted"]
+
+_HEADS = {(lane, kind): delta_head(lane, kind) for lane in ("fast", "slow") for kind in ("answer", "thinking")}
+
+
+class OutOfOrder(TandemError):
+    """An event was appended where the protocol does not allow it: a bug of ours, never a client's."""
+
+
+class Run:
+    """The log of one run, its readers, and the one request to stop it.
+
+    Belongs to one event loop. Appending wakes every waiting reader without a task or a lock.
+    """
+
+    def __init__(self, run_id: str, question: Question, caller: Caller, grace_s: float) -> None:
+        self.run_id = run_id
+        self.question = question
+        self.caller = caller
+        self.fingerprint = question.fingerprint(caller)
+        self.loop = asyncio.get_running_loop()
+        self.opened_at = self.loop.time()
+        self.at_ms = array("I")
+        self.size = 0
+        self.closed = False
+        self.acceptable = False
+        self.stopping: asyncio.Future[StopCause] = self.loop.create_future()
+        self._blocks: list[bytes] = []
+        self._firsts = array("I")
+        self._last: str | None = None
+        self._held: list[tuple[LaneName, list[Piece]]] = []
+        self._readers: set[Reader] = set()
+        self._grace_s = grace_s
+        self._absence: asyncio.TimerHandle | None = None
+
+    def __len__(self) -> int:
+        """The number of events so far, which is the sequence number of the next one."""
+        return len(self.at_ms)
+
+    # -- writing: the race alone
+
+    def append(self, payload: Payload, *, anywhere: bool = False) -> None:
+        """Encode one event and append it; `done` closes the log. Raises OutOfOrder unless it may stand anywhere."""
+        name = NAMES[type(payload)]
+        if not anywhere:
+            self._admit(name)
+        self._push(frame(self.run_id, len(self), payload), 1)
+        self._last = name
+        if name == "start":
+            held, self._held = self._held, []
+            for lane, pieces in held:
+                self.say(lane, pieces)
+        elif name == "done":
+            self._close()
+        self._wake()
+
+    def say(self, lane: LaneName, pieces: Sequence[Piece]) -> None:
+        """Append deltas that arrived together, one event each; held back until `start` is there."""
+        if self._last is None:
+            self._held.append((lane, list(pieces)))
+            return
+        self._admit("delta")
+        run_id, seq = self.run_id, len(self)
+        block = "".join(
+            [delta_frame(run_id, number, _HEADS[lane, kind], text) for number, (kind, text) in enumerate(pieces, seq)]
+        )
+        self._push(block.encode("ascii"), len(pieces))
+        self._last = "delta"
+        self._wake()
+
+    def _admit(self, name: str) -> None:
+        if name not in FOLLOWS[self._last]:
+            raise OutOfOrder(f"{name} may not follow {self._last}")
+
+    def _push(self, block: bytes, count: int) -> None:
+        self._firsts.append(len(self.at_ms))
+        self._blocks.append(block)
+        self.size += len(block)
+        self.at_ms.extend([self.elapsed_ms()] * count)
+
+    def _close(self) -> None:
+        self.closed = True
+        self._cancel_absence()
+        if not self.stopping.done():
+            self.stopping.cancel()
+
+    def elapsed_ms(self) -> int:
+        """Whole milliseconds since the run was opened."""
+        return int((self.loop.time() - self.opened_at) * 1000)
+
+    # -- stopping: anybody
+
+    def stop(self, cause: StopCause) -> None:
+        """Ask the race to end; the first cause stands, later ones change nothing."""
+        if not self.stopping.done():
+            self.stopping.set_result(cause)
+
+    # -- reading: anybody
+
+    def attach(self, after: int = -1) -> "Reader":
+        """A reader that begins behind event number `after`; a reader that comes back calls off the cancellation."""
+        reader = Reader(self, after)
+        self._readers.add(reader)
+        self._cancel_absence()
+        return reader
+
+    def detach(self, reader: "Reader") -> None:
+        """Forget a reader; when the last one leaves, `on_disconnect` decides what becomes of the run."""
+        self._readers.discard(reader)
+        if self._readers:
+            return
+        if self.closed:
+            self._compact()
+        else:
+            self.await_reader(self._grace_s)
+
+    def await_reader(self, within_s: float) -> None:
+        """Stop the run with `client_gone` unless a reader attaches within that many seconds."""
+        if self.question.on_disconnect == "finish":
+            return
+        self._cancel_absence()
+        self._absence = self.loop.call_later(within_s, self.stop, "client_gone")
+
+    def _cancel_absence(self) -> None:
+        if self._absence is not None:
+            self._absence.cancel()
+            self._absence = None
+
+    def _wake(self) -> None:
+        for reader in self._readers:
+            reader.wake()
+
+    def preview(self, payload: Payload) -> tuple[bytes, tuple[int, ...]]:
+        """The log and its times as they will be once the payload is appended."""
+        last = frame(self.run_id, len(self), payload)
+        return b"".join([*self._blocks, last]), (*self.at_ms, self.elapsed_ms())
+
+    def _compact(self) -> None:
+        """One block instead of many, when nobody's cursor can tell the difference."""
+        self._blocks = [b"".join(self._blocks)]
+        self._firsts = array("I", [0])
+
+    def locate(self, seq: int) -> tuple[int, bytes]:
+        """Where to read on from event number seq: (index of the next block, what is left of the block it lies in)."""
+        if seq >= len(self):
+            return len(self._blocks), b""
+        index = bisect_right(self._firsts, seq) - 1
+        rest = list(split(self._blocks[index]))[seq - self._firsts[index] :]
+        return index + 1, b"".join(rest)
+
+    def blocks_from(self, index: int) -> tuple[int, bytes]:
+        """(index of the next block, every block from index on in one piece)."""
+        blocks = self._blocks
+        end = len(blocks)
+        if end - index == 1:
+            return end, blocks[index]
+        return end, b"".join(blocks[index:])
+
+    @property
+    def readers(self) -> int:
+        """How many readers are attached."""
+        return len(self._readers)
+
+
+class Reader:
+    """A cursor into a run's log. `wake` may be called by anybody, also to make the owner look at something else."""
+
+    __slots__ = ("_index", "_rest", "_run", "_waiter")
+
+    def __init__(self, run: Run, after: int) -> None:
+        self._run = run
+        self._index, self._rest = run.locate(after + 1)
+        self._waiter: asyncio.Future[None] | None = None
+
+    def take(self) -> bytes:
+        """Everything not yet read, in one piece; empty when there is nothing new."""
+        self._index, fresh = self._run.blocks_from(self._index)
+        if self._rest:
+            fresh, self._rest = self._rest + fresh, b""
+        return fresh
+
+    @property
+    def ended(self) -> bool:
+        """True when `done` has been taken."""
+        return self._run.closed and not self._rest and self._index == len(self._run._blocks)  # noqa: SLF001  # one unit
+
+    async def wait(self) -> None:
+        """Return at the next append or `wake`; call it after `take` came back empty. Cancelling loses nothing."""
+        self._waiter = self._run.loop.create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def wake(self) -> None:
+        """Let `wait` return."""
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def close(self) -> None:
+        """Leave the run; harmless when called twice."""
+        self._run.detach(self)
+
+
+def split(block: bytes) -> Iterator[bytes]:
+    """The whole events in some bytes of a log; an event's only empty line is its last."""
+    for event in block.split(b"\n\n")[:-1]:
+        yield event + b"\n\n"

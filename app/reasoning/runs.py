@@ -1,0 +1,161 @@
+"""All runs of this instance: those that live, and those that ended lately and may still be read."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal, Protocol
+
+from cachetools import TTLCache
+from uuid_utils import uuid7
+
+from app.errors import NoSuchRun, NothingToAccept, ShuttingDown, TooManyRuns
+from app.events import Done, Usage
+from app.llm.model import LanguageModel
+from app.question import Caller, LaneName, Question
+from app.reasoning.lane import milliseconds
+from app.reasoning.race import Limits, Race
+from app.reasoning.run import Run
+from app.record.entry import Journal, Opening
+
+log = logging.getLogger(__name__)
+
+ARRIVAL_S = 5.0  # a run whose first reader never came is treated as left by it after this time
+
+
+class Models(Protocol):
+    """Where the two language models of a question come from."""
+
+    def get(self, name: str) -> LanguageModel:
+        """The model of that name; raises UnknownModel."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How much the registry holds: live runs; finished runs by count, bytes of log and seconds since they ended."""
+
+    live: int = 1000
+    kept: int = 1000
+    kept_bytes: int = 64 * 1024 * 1024
+    kept_s: float = 300.0
+    disconnect_grace_s: float = 15.0
+
+
+class Runs:
+    """Opens runs and owns their supervisors. Belongs to one event loop; call `drain` before the loop ends."""
+
+    def __init__(self, models: Models, journal: Journal, limits: Limits, bounds: Bounds) -> None:
+        self._models = models
+        self._journal = journal
+        self._limits = limits
+        self._bounds = bounds
+        self._live: dict[str, Run] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._kept: TTLCache[str, Run] = TTLCache(
+            maxsize=bounds.kept_bytes,
+            ttl=bounds.kept_s,
+            timer=asyncio.get_running_loop().time,
+            getsizeof=lambda run: run.size,
+        )
+        self.strays: set[asyncio.Task[None]] = set()
+        self.draining = False
+
+    def open(self, question: Question, caller: Caller) -> Run:
+        """Start a run and return it at once. Raises ShuttingDown, TooManyRuns, UnknownModel before anything has begun."""
+        if self.draining:
+            raise ShuttingDown("this server is shutting down; ask another one, or again in a moment")
+        if len(self._live) >= self._bounds.live:
+            raise TooManyRuns(f"{self._bounds.live} runs are live already (MAX_LIVE_RUNS); try again in a moment")
+        models: dict[LaneName, LanguageModel] = {
+            "fast": self._models.get(question.fast.model),
+            "slow": self._models.get(question.slow.model),
+        }
+        identity = uuid7()
+        run = Run(str(identity), question, caller, self._bounds.disconnect_grace_s)
+        opened_at = datetime.fromtimestamp(identity.timestamp / 1000, UTC)
+        opening = Opening(run.run_id, opened_at, caller.id, run.fingerprint, question)
+        race = Race(run, models, self._journal, self._limits)
+        self._live[run.run_id] = run
+        run.await_reader(ARRIVAL_S)
+        task = run.loop.create_task(self._supervise(race, opening), name=f"run {run.run_id}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return run
+
+    async def _supervise(self, race: Race, opening: Opening) -> None:
+        """Conduct the race; whatever goes wrong, the log ends with one `done` and the run leaves the live ones."""
+        run = race.run
+        try:
+            await race.conduct(opening)
+        except Exception:  # the last boundary of a run: a bug of ours must still end the stream, truthfully
+            log.exception("run failed", extra={"run_id": run.run_id})
+        finally:
+            if not run.closed:
+                self._bury(race)
+            self._retire(race)
+
+    def _bury(self, race: Race) -> None:
+        """Close a run that a bug or a cancelled supervisor left open."""
+        run = race.run
+        for lane in race.lanes.values():
+            lane.end("cancelled", "internal", None)
+        latency_ms = milliseconds(run.loop.time() - run.opened_at)
+        slow = latency_ms > self._limits.slow_threshold_ms
+        done = Done("failed", None, False, "internal", Usage(), None, latency_ms, slow, run.fingerprint, "pending")  # noqa: FBT003
+        run.append(done, anywhere=True)
+
+    def _retire(self, race: Race) -> None:
+        run = race.run
+        del self._live[run.run_id]
+        for stray in race.strays:
+            log.warning("a lane did not stop when it was cancelled", extra={"run_id": run.run_id})
+            self.strays.add(stray)
+            stray.add_done_callback(self.strays.discard)
+        while len(self._kept) >= self._bounds.kept:
+            self._kept.popitem()
+        if run.size <= self._bounds.kept_bytes:
+            self._kept[run.run_id] = run
+
+    # -- finding runs again
+
+    def find(self, run_id: str, caller: Caller) -> Run | None:
+        """A live or lately finished run of this caller, on this instance."""
+        run = self._live.get(run_id) or self._kept.get(run_id)
+        return run if run is not None and run.caller == caller else None
+
+    def cancel(self, run_id: str, caller: Caller) -> Run:
+        """Stop a run; harmless when it has ended. Raises NoSuchRun."""
+        return self._stop(run_id, caller, "cancelled")
+
+    def accept(self, run_id: str, caller: Caller) -> Run:
+        """Take the preliminary answer and stop the slow lane. Raises NoSuchRun, NothingToAccept."""
+        run = self.find(run_id, caller)
+        if run is not None and not run.acceptable:
+            raise NothingToAccept("the run has no preliminary answer that still waits for the slow lane")
+        return self._stop(run_id, caller, "accepted")
+
+    def _stop(self, run_id: str, caller: Caller, cause: Literal["cancelled", "accepted"]) -> Run:
+        run = self.find(run_id, caller)
+        if run is None:
+            raise NoSuchRun("this instance knows no such run of yours")
+        run.stop(cause)
+        return run
+
+    @property
+    def live(self) -> int:
+        """How many runs are live."""
+        return len(self._live)
+
+    # -- the end
+
+    async def drain(self, grace_s: float) -> None:
+        """Open nothing new, give live runs grace_s seconds, then end each with `done` (`shutdown`)."""
+        self.draining = True
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=grace_s)
+        for run in list(self._live.values()):
+            run.stop("shutdown")
+        if self._tasks:
+            await asyncio.wait(set(self._tasks))

@@ -1,0 +1,102 @@
+"""Every environment variable: its default, unit and bounds. Read once at start and passed on as values."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+import platformdirs
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from app.errors import StartupError
+
+Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
+ModelName = Annotated[str, Field(pattern=r"^[a-z]+:.+", max_length=300)]
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def default_home() -> Path:
+    """A folder of the user's own; as root one that the database's own account can reach."""
+    return Path("/var/lib/tandem") if os.geteuid() == 0 else platformdirs.user_data_path("tandem")
+
+
+class Settings(BaseSettings):
+    """The settings, by their environment variables in lower case. Times in seconds unless the name says otherwise."""
+
+    model_config = SettingsConfigDict(extra="ignore", env_ignore_empty=True, populate_by_name=True)
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8080
+    auth: Literal["off"] = "off"
+    allow_anonymous: bool = False
+    log_format: Literal["json", "text"] = "text"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    fast_model: ModelName = "local:smollm2"
+    slow_model: ModelName = "deliberate:5@local:smollm2"
+    fast_timeout_s: Seconds = Field(5.0, validation_alias=AliasChoices("fast_timeout_s", "flash_timeout_s"))
+    slow_timeout_s: Seconds = Field(45.0, validation_alias=AliasChoices("slow_timeout_s", "pro_timeout_s"))
+    fast_first_token_timeout_s: Seconds = 5.0
+    slow_first_token_timeout_s: Seconds = 30.0
+    fast_idle_timeout_s: Seconds = 5.0
+    slow_idle_timeout_s: Seconds = 20.0
+    fast_max_output_tokens: Annotated[int, Field(gt=0, le=200_000)] | None = None
+    slow_max_output_tokens: Annotated[int, Field(gt=0, le=200_000)] | None = None
+    deadline_s: Seconds | None = None
+
+    openai_base_url: str = "https://api.openai.com/v1"
+    openai_api_key: SecretStr | None = None
+    fast_openai_base_url: str | None = None
+    fast_openai_api_key: SecretStr | None = None
+    slow_openai_base_url: str | None = None
+    slow_openai_api_key: SecretStr | None = None
+    connect_timeout_s: Seconds = 5.0
+    max_connections: Annotated[int, Field(ge=1, le=20_000)] = 2000
+
+    disconnect_grace_s: Annotated[float, Field(ge=0, le=3600)] = 15.0
+    shutdown_grace_s: Annotated[float, Field(ge=0, le=5)] = 3.0
+    ping_s: Annotated[float, Field(gt=0, le=15)] = 15.0
+    send_timeout_s: Seconds = 30.0
+    max_body_bytes: Annotated[int, Field(ge=1024, le=64 * 1024 * 1024)] = 1024 * 1024
+    max_live_runs: Annotated[int, Field(ge=1, le=100_000)] = 2000
+    kept_runs: Annotated[int, Field(ge=0, le=1_000_000)] = 1000
+    kept_runs_bytes: Annotated[int, Field(ge=0)] = 64 * 1024 * 1024
+    kept_runs_s: Seconds = 300.0
+    slow_threshold_ms: Annotated[float, Field(gt=0, le=3_600_000)] = 8000.0
+
+    tandem_home: Path = Field(default_factory=default_home)
+    database_url: SecretStr | None = None
+    database_pool_size: Annotated[int, Field(ge=1, le=100)] = 5
+    record_queue_entries: Annotated[int, Field(ge=10, le=1_000_000)] = 10_000
+    record_queue_bytes: Annotated[int, Field(ge=1024 * 1024)] = 64 * 1024 * 1024
+
+    @model_validator(mode="after")
+    def _public_bind_needs_a_word(self) -> Self:
+        if self.host not in LOOPBACK and not self.allow_anonymous:
+            raise ValueError(
+                f"HOST={self.host} is not a loopback address and AUTH is off: anybody who reaches it could spend your "
+                "money. Set HOST=127.0.0.1, or ALLOW_ANONYMOUS=true if something in front of it lets nobody else in"
+            )
+        return self
+
+    @property
+    def loopback(self) -> bool:
+        """Only this machine can connect."""
+        return self.host in LOOPBACK
+
+    @property
+    def run_deadline_s(self) -> float:
+        """The bound on a whole run: DEADLINE_S, or the larger lane timeout plus 5 s."""
+        return self.deadline_s or min(max(self.fast_timeout_s, self.slow_timeout_s) + 5.0, 3600.0)
+
+
+def read_settings() -> Settings:
+    """The settings from the environment. Raises StartupError that names every wrong variable and its bound."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        faults = [
+            f"{str(fault['loc'][0]).upper()}: {fault['msg']}" if fault["loc"] else fault["msg"].removeprefix("Value error, ")
+            for fault in error.errors(include_url=False, include_input=False)
+        ]
+        raise StartupError("the settings are not valid:\n  " + "\n  ".join(faults)) from None

@@ -1,0 +1,33 @@
+"""Journals to put under a run: one that is well, one that is slow, one that never answers, one that refuses."""
+
+import asyncio
+
+from app.record.entry import Closing, Opening
+
+
+class _Receipt:
+    def __init__(self, delay_s: float | None) -> None:
+        self._delay_s = delay_s
+
+    async def durable(self, within_s: float) -> bool:
+        """True when the delay is shorter than the wait."""
+        delay = within_s if self._delay_s is None else min(self._delay_s, within_s)
+        await asyncio.sleep(delay)
+        return self._delay_s is not None and self._delay_s <= within_s
+
+
+class MemoryJournal:
+    """Keeps what it is given; an entry is durable after delay_s seconds, or never (None)."""
+
+    def __init__(self, delay_s: float | None = 0.0) -> None:
+        self.delay_s = delay_s
+        self.openings: list[Opening] = []
+        self.closings: list[Closing] = []
+
+    def opened(self, opening: Opening) -> _Receipt:
+        self.openings.append(opening)
+        return _Receipt(self.delay_s)
+
+    def closed(self, closing: Closing) -> _Receipt:
+        self.closings.append(closing)
+        return _Receipt(self.delay_s)
