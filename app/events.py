@@ -131,7 +131,7 @@ class Done:
     reason: str | None
     usage: Usage
     cost_usd: float | None
-    latency_ms: float
+    latency_ms: float | None
     slow: bool
     fingerprint: str
     audit: AuditState

@@ -34,8 +34,8 @@ class Settings(BaseSettings):
 
     fast_model: ModelName = "local:smollm2"
     slow_model: ModelName = "deliberate:5@local:smollm2"
-    fast_timeout_s: Seconds = Field(5.0, validation_alias=AliasChoices("fast_timeout_s", "flash_timeout_s"))
-    slow_timeout_s: Seconds = Field(45.0, validation_alias=AliasChoices("slow_timeout_s", "pro_timeout_s"))
+    fast_timeout_s: Seconds = Field(default=5.0, validation_alias=AliasChoices("fast_timeout_s", "flash_timeout_s"))
+    slow_timeout_s: Seconds = Field(default=45.0, validation_alias=AliasChoices("slow_timeout_s", "pro_timeout_s"))
     fast_first_token_timeout_s: Seconds = 5.0
     slow_first_token_timeout_s: Seconds = 30.0
     fast_idle_timeout_s: Seconds = 5.0
@@ -96,7 +96,9 @@ def read_settings() -> Settings:
         return Settings()
     except ValidationError as error:
         faults = [
-            f"{str(fault['loc'][0]).upper()}: {fault['msg']}" if fault["loc"] else fault["msg"].removeprefix("Value error, ")
+            f"{str(fault['loc'][0]).upper()}: {fault['msg']}"
+            if fault["loc"]
+            else fault["msg"].removeprefix("Value error, ")
             for fault in error.errors(include_url=False, include_input=False)
         ]
         raise StartupError("the settings are not valid:\n  " + "\n  ".join(faults)) from None

@@ -124,7 +124,7 @@ def _lane(asked: LaneBody, default: LaneAsk, deadline_s: float) -> LaneAsk:
 
 
 async def read_body(request: Request, max_bytes: int) -> ReasonBody:
-    """The body of a POST, whole, bounded in size and time, and valid. Raises BodyTooLarge, WrongContentType, MalformedRequest."""
+    """The body of a POST, bounded in size and time. Raises BodyTooLarge, WrongContentType, MalformedRequest."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise WrongContentType("send the question as JSON with `content-type: application/json`")

@@ -1,28 +1,48 @@
 """What the routers receive: the parts of the server they speak for, each by the protocol they need."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from app.experiments.list import Records
 from app.http.body import Defaults
 from app.http.stream import StreamOptions
 from app.question import Caller
 from app.reasoning.runs import Runs
 
 
-class RunRecords(Protocol):
-    """The record, as far as a single run is asked for. Every call raises RecordUnavailable when it cannot be read."""
+class StoredLog(Protocol):
+    """A run's stream as the record has it; log is None while the run is open, and for one that was interrupted."""
 
-    async def get(self, caller: str, run_id: str) -> dict[str, Any] | None:
+    @property
+    def status(self) -> str:
+        """`running`, or how the run ended."""
+        ...
+
+    @property
+    def reason(self) -> str | None:
+        """Why it ended so."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """The question's fingerprint."""
+        ...
+
+    @property
+    def log(self) -> bytes | None:
+        """Every event, as the readers saw it."""
+        ...
+
+
+class RunRecords(Records, Protocol):
+    """The record. Every call raises RecordUnavailable when it cannot be read."""
+
+    async def get(self, caller: Caller, run_id: str) -> dict[str, Any] | None:
         """One record with its payload, or None."""
         ...
 
-    async def log(self, caller: str, run_id: str) -> tuple[str, bytes | None] | None:
-        """(status, the event log or None when it is not kept), or None for an unknown run."""
-        ...
-
-    async def page(self, caller: str, filters: Any, limit: int, before: Any) -> Sequence[dict[str, Any]]:  # noqa: ANN401
-        """Records, newest first."""
+    async def log(self, caller: Caller, run_id: str) -> StoredLog | None:
+        """What is kept of a run's stream; None for an unknown run."""
         ...
 
 

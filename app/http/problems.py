@@ -1,4 +1,4 @@
-"""Every refusal as application/problem+json (RFC 9457): type, title, status, detail, a stable code, the request's id."""
+"""Every refusal as application/problem+json (RFC 9457): a stable code, the detail, the request's id."""
 
 import json
 import logging
@@ -37,7 +37,9 @@ def install(app: FastAPI) -> None:
 
     async def failed(request: Request, error: Exception) -> Response:
         log.error("request failed", exc_info=error, extra={"request_id": request.scope.get("request_id")})
-        return problem(Internal("the server failed; the request id finds it in the log"), request.scope.get("request_id"))
+        return problem(
+            Internal("the server failed; the request id finds it in the log"), request.scope.get("request_id")
+        )
 
     for kind in (Refusal, HTTPException, RequestValidationError):
         app.add_exception_handler(kind, refused)

@@ -8,8 +8,9 @@ from starlette.responses import Response
 from app.errors import BadLastEventId, NoSuchRun, RunExpired, RunNotLive
 from app.events import Done, Usage, frame
 from app.http.parts import Parts
-from app.http.stream import RunStream, finished
+from app.http.stream import RunStream, rest_of
 from app.question import Caller
+from app.reasoning.run import split
 
 _ID = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}):(\d{1,9})")
 
@@ -38,18 +39,18 @@ async def resume(parts: Parts, caller: Caller, run_id: str, after: int) -> Respo
 
 
 async def _from_record(parts: Parts, caller: Caller, run_id: str, after: int, headers: dict[str, str]) -> Response:
-    found = await parts.records.log(caller.id, run_id)
-    if found is None:
+    stored = await parts.records.log(caller, run_id)
+    if stored is None:
         raise NoSuchRun("there is no such run of yours")
-    status, log = found
-    if status == "running":
+    if stored.status == "running":
         raise RunNotLive("the run is not on this instance and has not ended in the record yet")
-    if log is not None:
-        _check(after, log.count(b"\n\n"))
-        return finished(log, after, headers)
-    if status != "interrupted":
+    if stored.log is not None:
+        events = list(split(stored.log))
+        _check(after, len(events))
+        return rest_of(b"".join(events[after + 1 :]), headers)
+    if stored.reason != "interrupted":
         raise RunExpired("the events of this run are no longer kept; its record may still be there")
-    return Response(_interrupted(run_id, after + 1), headers=headers, media_type="text/event-stream")
+    return rest_of(_interrupted(run_id, after + 1, stored.fingerprint), headers)
 
 
 def _check(after: int, count: int) -> None:
@@ -57,7 +58,18 @@ def _check(after: int, count: int) -> None:
         raise BadLastEventId(f"the run has only {count} events so far, numbered from 0")
 
 
-def _interrupted(run_id: str, seq: int) -> bytes:
+def _interrupted(run_id: str, seq: int, fingerprint: str) -> bytes:
     """The `done` of a run whose server died under it, numbered on from what the client has seen."""
-    done = Done("failed", None, False, "interrupted", Usage(), None, 0.0, False, "", "durable")  # noqa: FBT003
+    done = Done(
+        status="failed",
+        final_lane=None,
+        verified=False,
+        reason="interrupted",
+        usage=Usage(),
+        cost_usd=None,
+        latency_ms=None,
+        slow=False,
+        fingerprint=fingerprint,
+        audit="durable",
+    )
     return frame(run_id, seq, done)

@@ -17,7 +17,7 @@ def router(parts: Parts) -> APIRouter:
 
     @routes.get("/v1/runs/{run_id}", summary="The record of a run")
     async def record(run_id: str) -> dict[str, Any]:
-        found = await parts.records.get(LOCAL.id, run_id)
+        found = await parts.records.get(LOCAL, run_id)
         if found is None:
             raise NoSuchRun("there is no record of such a run of yours (yet)")
         return found

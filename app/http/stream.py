@@ -1,4 +1,4 @@
-"""A run's log as a response: an event stream that sends whatever is ready in one write, or one JSON object at the end."""
+"""A run's log as a response: an event stream that sends what is ready in one write, or one JSON object at the end."""
 
 import asyncio
 import json
@@ -28,8 +28,8 @@ class StreamOptions:
 class RunStream(EventSourceResponse):
     """sse-starlette's response over a reader of a run.
 
-    What it keeps: headers, ping interval, `sep` and `send_timeout`. The end at shutdown comes through the log: every run
-    gets its `done` within the grace, so no stream is cut. What it replaces is the group of four tasks and the cancel
+    What it keeps: headers, ping interval, `sep` and `send_timeout`. The end at shutdown comes through the log: every
+    run gets its `done` within the grace, so no stream is cut. What it replaces is the group of four tasks and the cancel
     scope around every send: here one task watches for the disconnect, and one timer, re-armed only when it fires,
     serves both the keep-alive and the send timeout.
     """
@@ -152,9 +152,8 @@ def summary(log: bytes) -> dict[str, Any]:
     return whole
 
 
-def finished(log: bytes, after: int, headers: Mapping[str, str]) -> Response:
-    """The rest of a run that is only in the record; 204 when the client has seen `done`."""
-    events = list(split(log))
-    if after + 1 >= len(events):
+def rest_of(events: bytes, headers: Mapping[str, str]) -> Response:
+    """What is left of a run that has ended; 204, which stops an EventSource for good, when that is nothing."""
+    if not events:
         return Response(status_code=204, headers=dict(headers))
-    return Response(b"".join(events[after + 1 :]), headers={**HEADERS, **headers}, media_type="text/event-stream")
+    return Response(events, headers={**HEADERS, **headers}, media_type="text/event-stream")

@@ -1,14 +1,16 @@
 """The race: both lanes start at once; the fast answer is preliminary, the slow one is final; one truthful `done`.
 
 The supervisor never waits for a lane's task, only for a lane's end, which its timers guarantee; so no model, however
-stubborn, holds up a run. In prose: start both lanes; say `start` when the start record is durable or 100 ms have passed;
-note each lane's end as it comes; when the rules of `verdict` say so, end what still runs, say what stands, write
+stubborn, holds up a run. In prose: start both lanes; say `start` when the start record is durable or 100 ms have
+passed; note each lane's end as it comes; when the rules of `verdict` say so, end what still runs, say what stands,
+write
 the outcome down within 500 ms and say `done`.
 """
 
 import asyncio
 import logging
 from dataclasses import dataclass, replace
+from typing import Any
 
 from app.agreement import compare
 from app.events import Agreement, Change, Done, FinalAnswer, Preliminary, Start, Usage
@@ -81,7 +83,7 @@ class Race:
             verdict = settle(lanes["fast"].state, lanes["slow"].state, cause)
             if verdict is not None:
                 return verdict
-            waiting = {lane.ended for lane in lanes.values() if not lane.ended.done()}
+            waiting: set[asyncio.Future[Any]] = {lane.ended for lane in lanes.values() if not lane.ended.done()}
             await asyncio.wait({run.stopping, *waiting}, return_when=asyncio.FIRST_COMPLETED)
 
     def _report(self, lane: Lane) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal, Protocol
@@ -27,8 +26,8 @@ ARRIVAL_S = 5.0  # a run whose first reader never came is treated as left by it 
 class Models(Protocol):
     """Where the two language models of a question come from."""
 
-    def get(self, name: str) -> LanguageModel:
-        """The model of that name; raises UnknownModel."""
+    def get(self, lane: LaneName, name: str) -> LanguageModel:
+        """The model of that name for that lane; raises UnknownModel."""
         ...
 
 
@@ -63,14 +62,14 @@ class Runs:
         self.draining = False
 
     def open(self, question: Question, caller: Caller) -> Run:
-        """Start a run and return it at once. Raises ShuttingDown, TooManyRuns, UnknownModel before anything has begun."""
+        """Start a run and return it. Raises ShuttingDown, TooManyRuns, UnknownModel before anything has begun."""
         if self.draining:
             raise ShuttingDown("this server is shutting down; ask another one, or again in a moment")
         if len(self._live) >= self._bounds.live:
             raise TooManyRuns(f"{self._bounds.live} runs are live already (MAX_LIVE_RUNS); try again in a moment")
         models: dict[LaneName, LanguageModel] = {
-            "fast": self._models.get(question.fast.model),
-            "slow": self._models.get(question.slow.model),
+            "fast": self._models.get("fast", question.fast.model),
+            "slow": self._models.get("slow", question.slow.model),
         }
         identity = uuid7()
         run = Run(str(identity), question, caller, self._bounds.disconnect_grace_s)
@@ -103,7 +102,7 @@ class Runs:
             lane.end("cancelled", "internal", None)
         latency_ms = milliseconds(run.loop.time() - run.opened_at)
         slow = latency_ms > self._limits.slow_threshold_ms
-        done = Done("failed", None, False, "internal", Usage(), None, latency_ms, slow, run.fingerprint, "pending")  # noqa: FBT003
+        done = Done("failed", None, False, "internal", Usage(), None, latency_ms, slow, run.fingerprint, "pending")
         run.append(done, anywhere=True)
 
     def _retire(self, race: Race) -> None:

@@ -47,7 +47,7 @@ class Closing:
     verified: bool
     change: Change | None
     agreement: Agreement | None
-    latency_ms: float
+    latency_ms: float | None
     usage: Usage
     cost_usd: float | None
     lanes: dict[LaneName, LaneRecord]

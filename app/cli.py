@@ -1,0 +1,116 @@
+"""tandem serve | ask | migrate | psql: the program's commands."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import uvloop
+from rich.console import Console
+
+from app.errors import StartupError
+from app.http.server import bind, build
+from app.logs import configure
+from app.main import create_app
+from app.postgres.migrate import migrate as apply_migrations
+from app.settings import Settings, read_settings
+from app.terminal.ask import ask as ask_in_terminal
+from app.wiring import open_services
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="One question, two models, one truthful stream.")
+
+
+@contextlib.contextmanager
+def _clear_errors() -> Iterator[None]:
+    """A start that fails says why in one place, without a traceback."""
+    try:
+        yield
+    except StartupError as error:
+        typer.echo(f"tandem: {error.message}", err=True)
+        raise typer.Exit(2) from None
+
+
+@app.command()
+def serve() -> None:
+    """Serve until SIGTERM or Ctrl-C. Settings are environment variables; RUNBOOK.md lists them."""
+    with _clear_errors():
+        settings = read_settings()
+        configure(settings.log_format, settings.log_level)
+        with (
+            contextlib.closing(bind(settings.host, settings.port)) as listener,
+            asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+            contextlib.suppress(asyncio.CancelledError, KeyboardInterrupt),
+        ):
+            runner.run(_serve(settings, listener))
+
+
+async def _serve(settings: Settings, listener: socket.socket) -> None:
+    """Open the parts, serve, and close them again, also when a signal comes before the server stands."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None
+    signal.signal(signal.SIGTERM, lambda *_: loop.call_soon_threadsafe(task.cancel))
+    async with open_services(settings) as services:
+        application = create_app(services.parts, guard_loopback=settings.loopback and settings.auth == "off")
+        server = build(application, lambda: services.drain(settings.shutdown_grace_s))
+        _banner(settings, listener.getsockname()[1])
+        await server.serve(sockets=[listener])
+
+
+def _banner(settings: Settings, port: int) -> None:
+    """Tell where, with which models and on which database."""
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    database = "DATABASE_URL" if settings.database_url else f"embedded, in {settings.tandem_home}"
+    typer.echo(f"Tandem  http://{host}:{port}/", err=True)
+    typer.echo(f"  fast      {settings.fast_model}", err=True)
+    typer.echo(f"  slow      {settings.slow_model}", err=True)
+    typer.echo(f"  database  PostgreSQL, {database}", err=True)
+
+
+@app.command()
+def ask(
+    question: Annotated[str, typer.Argument(help="What to ask.")],
+    url: Annotated[str, typer.Option(envvar="TANDEM_URL", help="The server.")] = "http://127.0.0.1:8080",
+    json_output: Annotated[bool, typer.Option("--json", help="Print the events as JSON lines.")] = False,
+    deadline_s: Annotated[float | None, typer.Option(help="Bound on the whole run, in seconds.")] = None,
+) -> None:
+    """Ask a running server, and watch both lanes."""
+    body: dict[str, Any] = {"input": question}
+    if deadline_s is not None:
+        body["deadline_s"] = deadline_s
+    raise typer.Exit(asyncio.run(ask_in_terminal(url, body, json_output=json_output, console=Console())))
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database of DATABASE_URL up to this version's schema (the embedded one is migrated at each start)."""
+    with _clear_errors():
+        settings = read_settings()
+        if settings.database_url is None:
+            raise StartupError("set DATABASE_URL; the embedded database is migrated whenever the server starts")
+        applied = asyncio.run(apply_migrations(settings.database_url.get_secret_value()))
+    typer.echo("\n".join(applied) if applied else "nothing to do")
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def psql(context: typer.Context) -> None:
+    """Open psql on the database of a running server; further arguments go to psql."""
+    with _clear_errors():
+        settings = read_settings()
+        home = Path(settings.tandem_home)
+        command = [sys.executable, "-m", "app.postgres.embedded", "--home", str(home), "psql", *context.args]
+        os.execv(command[0], command)  # noqa: S606  # our own interpreter
+
+
+def main() -> None:
+    """The entry point."""
+    app()
+
+
+if __name__ == "__main__":
+    main()
