@@ -7,9 +7,11 @@ like break clients that split on every line end, and NUL and lone surrogates bec
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from json.encoder import encode_basestring_ascii as quoted
 from typing import Any, Final, Literal
+
+import msgspec
 
 from app.errors import Outcome
 from app.question import PROTOCOL, LaneName
@@ -34,6 +36,8 @@ RETRY_MS: Final = 2000
 PING: Final = b": ping\n"
 
 _UNSAFE = re.compile("[\x00\ud800-\udfff]")
+_BEYOND_ASCII = re.compile("[^\x00-\x7f]+")
+_encode = msgspec.json.Encoder().encode
 
 
 def clean(text: str) -> str:
@@ -148,21 +152,25 @@ NAMES: Final[Mapping[type, EventName]] = {
 }
 
 
-def dump(value: Mapping[str, Any]) -> str:
+def dump(payload: Any) -> str:  # noqa: ANN401  # a dataclass or plain JSON values
     """One line of ASCII JSON, free of NUL and lone surrogates."""
-    line = json.dumps(value, separators=(",", ":"))
-    if "\\u0000" in line or "\\ud" in line:
-        line = json.dumps(_cleaned(value), separators=(",", ":"))
-    return line
+    try:
+        line = _encode(payload)
+    except UnicodeEncodeError:
+        line = _encode(_cleaned(msgspec.to_builtins(payload)))
+    if b"\\u0000" in line:
+        line = _encode(_cleaned(msgspec.to_builtins(payload)))
+    text = line.decode()
+    return text if text.isascii() else _BEYOND_ASCII.sub(lambda match: quoted(match[0])[1:-1], text)
 
 
 def _cleaned(value: Any) -> Any:  # noqa: ANN401  # JSON has no narrower type
     """The same JSON value with every string clean."""
     if isinstance(value, str):
         return clean(value)
-    if isinstance(value, Mapping):
-        return {clean(str(key)): _cleaned(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
+    if isinstance(value, dict):
+        return {clean(key): _cleaned(item) for key, item in value.items()}
+    if isinstance(value, list):
         return [_cleaned(item) for item in value]
     return value
 
@@ -171,7 +179,7 @@ def frame(run_id: str, seq: int, payload: Payload) -> bytes:
     """The bytes of one whole event. `retry:` travels inside `start`, never alone."""
     name = NAMES[type(payload)]
     retry = f"retry: {RETRY_MS}\n" if name == "start" else ""
-    return f"event: {name}\n{retry}id: {run_id}:{seq}\ndata: {dump(asdict(payload))}\n\n".encode("ascii")
+    return f"event: {name}\n{retry}id: {run_id}:{seq}\ndata: {dump(payload)}\n\n".encode("ascii")
 
 
 def delta_frame(run_id: str, seq: int, head: str, text: str) -> str:

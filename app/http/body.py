@@ -33,6 +33,9 @@ class LaneBody(_Strict):
     temperature: Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)] | None = None
 
 
+_NO_WISHES = LaneBody()
+
+
 class MessageBody(_Strict):
     """One turn of a conversation."""
 
@@ -59,9 +62,9 @@ class ReasonBody(_Common):
     """The JSON body of POST /v1/reason; exactly one of `input` and `messages`."""
 
     messages: Annotated[list[MessageBody], Field(min_length=1, max_length=500)] | None = None
-    fast: LaneBody = LaneBody()
-    slow: LaneBody = LaneBody()
-    tags: Annotated[list[Annotated[str, Field(min_length=1, max_length=64)]], Field(max_length=32)] = []
+    fast: LaneBody | None = None
+    slow: LaneBody | None = None
+    tags: Annotated[list[Annotated[str, Field(min_length=1, max_length=64)]], Field(max_length=32)] | None = None
 
     @model_validator(mode="after")
     def _one_question(self) -> Self:
@@ -107,12 +110,13 @@ def to_question(body: ReasonBody, defaults: Defaults) -> Question:
         cache=body.cache,
         replay=body.replay,
         on_disconnect=body.on_disconnect,
-        labels=Labels(body.experiment, body.variant, body.prompt_class, tuple(body.tags)),
+        labels=Labels(body.experiment, body.variant, body.prompt_class, tuple(body.tags or ())),
     )
 
 
-def _lane(asked: LaneBody, default: LaneAsk, deadline_s: float) -> LaneAsk:
+def _lane(asked: LaneBody | None, default: LaneAsk, deadline_s: float) -> LaneAsk:
     """The lane's settings with the client's wishes on top, no time beyond the deadline."""
+    asked = asked or _NO_WISHES
     return LaneAsk(
         model=asked.model or default.model,
         timeout_s=min(asked.timeout_s or default.timeout_s, deadline_s),

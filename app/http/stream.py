@@ -28,10 +28,10 @@ class StreamOptions:
 class RunStream(EventSourceResponse):
     """sse-starlette's response over a reader of a run.
 
-    What it keeps: headers, ping interval, `sep` and `send_timeout`. The end at shutdown comes through the log: every
-    run gets its `done` within the grace, so no stream is cut. What it replaces is the group of four tasks and the cancel
-    scope around every send: here one task watches for the disconnect, and one timer, re-armed only when it fires,
-    serves both the keep-alive and the send timeout.
+    What it keeps: headers, ping interval, `sep` and `send_timeout`. The end at shutdown comes through the log: each
+    run gets its `done` within the grace, so no stream is cut. What it replaces is the group of four tasks and the
+    cancel scope around every send: here one task watches for the disconnect, and one timer, re-armed only when it
+    fires, serves both the keep-alive and the send timeout.
     """
 
     def __init__(self, reader: Reader, options: StreamOptions, headers: Mapping[str, str]) -> None:

@@ -78,26 +78,29 @@ class Lane:
 
     def _say(self, pieces: list[Piece]) -> None:
         """Note progress and pass the text on. White space is passed on, but is not a first token."""
-        said = []
-        for piece in pieces:
-            text = clean(piece.text)
-            if not text:
-                continue
-            said.append(Piece(piece.kind, text))
+        said = [Piece(kind, clean(text)) for kind, text in pieces if text]
+        for kind, text in said:
             self._chars += len(text)
-            (self._answer if piece.kind == "answer" else self._thinking).append(text)
-            if self._ttft is None and not text.isspace():
-                now = self._clock()
-                self._progress_at = now
-                if piece.kind == "answer":
-                    self._ttft = now - self._started
+            (self._answer if kind == "answer" else self._thinking).append(text)
         if not said:
             return
+        now = self._clock()
+        if self._ttft is None:
+            self._look_for_first_token(said, now)
         if self._progress_at is not None:
-            self._progress_at = self._clock()
+            self._progress_at = now
         self._run.say(self.name, said)
         if self._chars > MAX_LANE_CHARS:
             raise ModelError("output_limit", "the model did not stop talking", outcome="incomplete")
+
+    def _look_for_first_token(self, said: list[Piece], now: float) -> None:
+        """Thinking is progress; only text of the answer is a first token."""
+        for kind, text in said:
+            if not text.isspace():
+                self._progress_at = now
+                if kind == "answer":
+                    self._ttft = now - self._started
+                    return
 
     def _conclude(self) -> None:
         """The model's stream is over: judge what it was."""
