@@ -20,7 +20,10 @@ TandemError
 │   ├── RecordUnavailable      503 record_unavailable
 │   └── Internal               500 internal
 ├── ModelError                 a lane ended without an answer; the other lane carries on
-└── StartupError               the process cannot start; the message names the setting to change
+├── StartupError               the process cannot start; the message names the setting to change
+├── OutOfOrder                 reasoning/run.py: an event where the protocol allows none, a bug of ours
+├── StoreUnavailable, EntryRejected    record/store.py: what may become of a batch of records
+└── Unreachable, Lost, Refused         terminal/stream.py: what may become of a question in the terminal
 """
 
 from typing import ClassVar, Literal

@@ -1,0 +1,110 @@
+"""`tandem ask`: one question, both lanes live in the terminal; piped, the final answer and nothing else."""
+
+import asyncio
+import json
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Final
+
+import httpx
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from app.terminal.stream import Event, Lost, Refused, Run, Unreachable
+from app.terminal.view import CHANGES, Progress, picture, safe
+
+OK, NO_ANSWER, NOT_ASKED, INTERRUPTED = 0, 1, 2, 130
+LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
+# The server sends at least a comment every 15 s: three times that in silence is a lost connection.
+TIMEOUT: Final = httpx.Timeout(10.0, read=45.0)
+FRAMES_PER_SECOND: Final = 12
+BELOW_THE_LANES: Final = 9  # rows for borders, labels and the lines below
+
+
+async def ask(url: str, body: dict[str, Any], *, json_output: bool, console: Console) -> int:
+    """Ask the server at url and show the run; the exit code.
+
+    0: an answer, verified or not; 1: none; 2: refused, or no server there; 130: interrupted. Cancelling the task, which
+    is what Ctrl-C does under `asyncio.run`, cancels the run on the server and returns 130.
+    """
+    progress = Progress()
+    errors = Console(stderr=True)
+    live = console.is_terminal and not json_output
+
+    def on_event(event: Event) -> None:
+        progress.apply(event)
+        if json_output:
+            line = {"event": event.name, "id": event.id, "data": event.data}
+            console.out(json.dumps(line, separators=(",", ":")), highlight=False)
+
+    async with _client(url) as http:
+        run = Run(http, on_event)
+        try:
+            with _shown(progress, console) if live else nullcontext():
+                await run.follow(body)
+        except asyncio.CancelledError:
+            return await _interrupted(run, errors)
+        except (Refused, Unreachable, Lost) as error:
+            _say(error, url, errors)
+            return NO_ANSWER if isinstance(error, Lost) else NOT_ASKED
+    if live:
+        console.print(picture(progress, console))
+    elif not json_output:
+        _print_plain(progress, console, errors)
+    answered = progress.done is not None and progress.done.get("status") in ("completed", "partial")
+    return OK if answered else NO_ANSWER
+
+
+def _client(url: str) -> httpx.AsyncClient:
+    """A client for one server; a proxy of the environment never stands before a server on this machine."""
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL:
+        parsed = httpx.URL("")  # the request then fails with a message that names the address
+    return httpx.AsyncClient(base_url=parsed, timeout=TIMEOUT, trust_env=parsed.host not in LOOPBACK)
+
+
+def _shown(progress: Progress, console: Console) -> AbstractContextManager[Live]:
+    """The lanes while they run, the ends of long texts only; they vanish for the whole picture afterwards."""
+    return Live(
+        get_renderable=lambda: picture(progress, console, max(console.height - BELOW_THE_LANES, 3)),
+        console=console,
+        refresh_per_second=FRAMES_PER_SECOND,
+        transient=True,
+    )
+
+
+async def _interrupted(run: Run, errors: Console) -> int:
+    """Tell the server to stop, and the person what became of it."""
+    task = asyncio.current_task()
+    if task is not None:
+        task.uncancel()
+    stopped = await run.cancel()
+    if run.id is not None:
+        errors.print(Text(f"Stopped. Run {run.id} {'was cancelled' if stopped else 'could not be cancelled'}."))
+    return INTERRUPTED
+
+
+def _say(error: Refused | Unreachable | Lost, url: str, errors: Console) -> None:
+    """A message that names what to do next."""
+    if isinstance(error, Unreachable):
+        words = (
+            f"No server answers at {url}. Start one with `tandem serve` (or `make run`), or name another with --url."
+        )
+    elif isinstance(error, Refused):
+        wait = f" Try again in {error.retry_after} s." if error.retry_after else ""
+        words = f"Refused by {url}: {error.message} ({error.status} {error.problem_code}){wait}"
+    else:
+        words = f"{error.message[0].upper()}{error.message[1:]}."
+    errors.print(Text(safe(words)), soft_wrap=True)
+
+
+def _print_plain(progress: Progress, console: Console, errors: Console) -> None:
+    """The final answer on standard output; what its reader should know of it on standard error."""
+    if progress.final is not None:
+        console.print(Text(safe(progress.final["text"])), soft_wrap=True)
+        if not progress.final.get("verified"):
+            errors.print(Text(CHANGES["unverified"]), soft_wrap=True)
+        return
+    done = progress.done or {}
+    errors.print(Text(f"No answer: {done.get('status', 'over')} ({done.get('reason')})."), soft_wrap=True)

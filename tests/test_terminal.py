@@ -1,0 +1,260 @@
+"""`tandem ask` against a real server that plays streams: it shows both lanes, comes back, and says what went wrong."""
+
+import asyncio
+import io
+import json
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from rich.console import Console
+
+from app.terminal.ask import ask
+from app.terminal.stream import Event, Parser
+from app.terminal.view import dollars, safe, tokens
+
+USAGE = {"input_tokens": 3, "output_tokens": 5, "source": "reported"}
+LANES = {"fast": {"model": "scripted:fast"}, "slow": {"model": "scripted:slow"}}
+START: tuple[str, dict[str, Any]] = ("start", {"run_id": "r", "lanes": LANES, "audit": "durable"})
+
+
+def ended(lane: str, outcome: str = "completed", reason: str | None = None) -> tuple[str, dict[str, Any]]:
+    """A lane_end."""
+    words = None if reason is None else "The model was silent."
+    return "lane_end", {"lane": lane, "outcome": outcome, "reason": reason, "message": words, "latency_ms": 9.0}
+
+
+def done(status: str, reason: str | None = None) -> tuple[str, dict[str, Any]]:
+    """A done."""
+    return "done", {"status": status, "reason": reason, "usage": USAGE, "latency_ms": 9, "cost_usd": None}
+
+
+CONFIRMED: list[tuple[str, dict[str, Any]]] = [
+    START,
+    ("delta", {"lane": "slow", "text": "hm", "kind": "thinking"}),
+    ("delta", {"lane": "fast", "text": "Par", "kind": "answer"}),
+    ("delta", {"lane": "fast", "text": "is", "kind": "answer"}),
+    ("preliminary", {"lane": "fast", "text": "Paris"}),
+    ended("fast"),
+    ("delta", {"lane": "slow", "text": "It is Paris.", "kind": "answer"}),
+    ended("slow"),
+    ("final", {"lane": "slow", "verified": True, "text": "It is Paris.", "change": "confirmed"}),
+    done("completed"),
+]
+UNVERIFIED = [
+    *CONFIRMED[:6],
+    ended("slow", "timeout", "idle_timeout"),
+    ("final", {"lane": "fast", "verified": False, "text": "Paris", "change": "unverified"}),
+    done("partial", "idle_timeout"),
+]
+NOTHING = [START, ended("fast", "failed", "upstream_error"), ended("slow", "failed", "upstream_error"), done("failed")]
+
+
+def frame(seq: int, event: tuple[str, dict[str, Any]]) -> bytes:
+    """One event on the wire, with a comment before it."""
+    return f": ping\nevent: {event[0]}\nid: r:{seq}\ndata: {json.dumps(event[1])}\n\n".encode()
+
+
+class Stage:
+    """A server that plays one list of events and may cut its connections; it remembers what was asked of it."""
+
+    def __init__(self) -> None:
+        self.events = CONFIRMED
+        self.cuts: list[int] = []
+        self.refusal: web.Response | None = None
+        self.hang_after: int | None = None
+        self.forgetful = False
+        self.started = asyncio.Event()
+        self.calls: list[str] = []
+
+    async def reason(self, request: web.Request) -> web.StreamResponse:
+        """POST /v1/reason."""
+        self.calls.append("reason")
+        return self.refusal or await self.play(request, 0)
+
+    async def rest(self, request: web.Request) -> web.StreamResponse:
+        """GET /v1/runs/r/events."""
+        last = request.headers.get("Last-Event-ID", "r:-1")
+        self.calls.append(last)
+        return await self.play(request, 0 if self.forgetful else int(last.rpartition(":")[2]) + 1)
+
+    async def cancel(self, _: web.Request) -> web.StreamResponse:
+        """POST /v1/runs/r/cancel."""
+        self.calls.append("cancel")
+        return web.json_response({})
+
+    async def play(self, request: web.Request, first: int) -> web.StreamResponse:
+        """The events from first on, up to the next cut."""
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "X-Run-ID": "r"})
+        await response.prepare(request)
+        cut = self.cuts.pop(0) if self.cuts else None
+        for seq in range(first, len(self.events)):
+            if seq == cut:
+                await response.write(frame(seq, self.events[seq])[:30])
+                assert request.transport is not None
+                request.transport.close()
+                return response
+            await response.write(frame(seq, self.events[seq]))
+            if seq == self.hang_after:
+                self.started.set()
+                await asyncio.Event().wait()
+        return response
+
+
+@pytest.fixture
+async def stage() -> AsyncIterator[tuple[Stage, str]]:
+    """A playing server and its address."""
+    play = Stage()
+    app = web.Application()
+    app.router.add_post("/v1/reason", play.reason)
+    app.router.add_get("/v1/runs/r/events", play.rest)
+    app.router.add_post("/v1/runs/r/cancel", play.cancel)
+    async with TestServer(app) as server:
+        yield play, str(server.make_url("/"))
+
+
+@pytest.fixture
+def asked() -> Callable[..., Any]:
+    """Asks a server and gives the exit code and what was printed."""
+
+    async def run(url: str, *, json_output: bool = False, terminal: bool = False, width: int = 100) -> tuple[int, str]:
+        out = io.StringIO()
+        console = Console(file=out, force_terminal=terminal, width=width, height=30, color_system=None)
+        code = await ask(url, {"input": "Capital of France?"}, json_output=json_output, console=console)
+        return code, out.getvalue()
+
+    return run
+
+
+async def test_a_pipe_gets_the_final_answer_and_nothing_else(stage: Any, asked: Any, capsys: Any) -> None:
+    """A pipe gets the final answer alone, and a verified one leaves standard error empty."""
+    assert await asked(stage[1]) == (0, "It is Paris.\n")
+    assert capsys.readouterr().err == ""
+
+
+async def test_an_unverified_answer_is_said_to_be_so_on_standard_error(stage: Any, asked: Any, capsys: Any) -> None:
+    """An unverified answer is printed, exits 0, and is called unverified on standard error."""
+    stage[0].events = UNVERIFIED
+    assert await asked(stage[1]) == (0, "Paris\n")
+    assert "did not get to check" in capsys.readouterr().err
+
+
+async def test_no_answer_exits_with_one(stage: Any, asked: Any, capsys: Any) -> None:
+    """A run without an answer prints nothing on standard output and exits 1."""
+    stage[0].events = NOTHING
+    assert await asked(stage[1]) == (1, "")
+    assert "No answer: failed" in capsys.readouterr().err
+
+
+async def test_json_lines_are_the_events(stage: Any, asked: Any) -> None:
+    """With JSON output every event is one line, in order, whole."""
+    code, out = await asked(stage[1], json_output=True, terminal=True)
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert code == 0
+    assert [(line["event"], line["data"]) for line in lines] == CONFIRMED
+    assert lines[-1]["id"] == f"r:{len(CONFIRMED) - 1}"
+
+
+@pytest.mark.parametrize("width", [100, 60, 20])
+async def test_a_terminal_sees_both_lanes_the_verdict_and_done(stage: Any, asked: Any, width: int) -> None:
+    """A terminal of any width ends with both lanes, the final marked, and the line of done with its unknown cost."""
+    code, out = await asked(stage[1], terminal=True, width=width)
+    words = " ".join(out.split())
+    assert code == 0
+    for word in ("fast", "slow", "preliminary", "final answer", "It is Paris.", "Confirmed", "cost unknown", "run r"):
+        assert word in words or width < 60
+    assert "Confirmed" in words
+
+
+@pytest.mark.parametrize("cut", [1, 4, len(CONFIRMED) - 1])
+async def test_a_cut_connection_is_resumed_without_gap_or_second_race(stage: Any, asked: Any, cut: int) -> None:
+    """A connection cut midway is resumed with the last whole event's id; nothing is lost, doubled or asked twice."""
+    play, url = stage
+    play.cuts = [cut]
+    code, out = await asked(url, json_output=True)
+    assert code == 0
+    assert [json.loads(line)["event"] for line in out.splitlines()] == [name for name, _ in CONFIRMED]
+    assert play.calls == ["reason", f"r:{cut - 1}"]
+
+
+async def test_events_that_were_seen_are_not_shown_again(stage: Any, asked: Any) -> None:
+    """Events that come a second time after a resume are dropped."""
+    play, url = stage
+    play.cuts, play.forgetful = [4], True
+    _, out = await asked(url, json_output=True)
+    assert [json.loads(line)["event"] for line in out.splitlines()] == [name for name, _ in CONFIRMED]
+
+
+async def test_a_connection_cut_before_the_first_event_comes_back_by_the_header(stage: Any, asked: Any) -> None:
+    """A connection lost before the first event comes back to the run that the response's header named."""
+    stage[0].cuts = [0]
+    assert await asked(stage[1]) == (0, "It is Paris.\n")
+    assert stage[0].calls == ["reason", "r:-1"]
+
+
+async def test_a_run_that_cannot_be_found_again_exits_with_one(
+    stage: Any, asked: Any, monkeypatch: Any, capsys: Any
+) -> None:
+    """A connection that does not come back within the bound exits 1 and names the run."""
+    monkeypatch.setattr("app.terminal.stream.PAUSES_S", (0.0, 0.0))
+    stage[0].cuts = [2, 2, 2]
+    assert (await asked(stage[1]))[0] == 1
+    assert "run r may have ended" in capsys.readouterr().err.replace("\n", " ")
+
+
+async def test_a_refusal_shows_its_code_and_detail_and_exits_with_two(stage: Any, asked: Any, capsys: Any) -> None:
+    """A refusal exits 2 and shows the problem's detail, status, code and when to come back."""
+    problem = {"code": "too_many_runs", "detail": "64 runs are live."}
+    stage[0].refusal = web.json_response(problem, status=503, headers={"Retry-After": "2"})
+    assert await asked(stage[1]) == (2, "")
+    message = capsys.readouterr().err
+    assert "64 runs are live. (503 too_many_runs) Try again in 2 s." in message
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9", "no address at all", "http://[", ""])
+async def test_an_unreachable_server_is_named_with_what_to_do(asked: Any, capsys: Any, url: str) -> None:
+    """Where no server answers, the message names the address and how to start one, and the exit code is 2."""
+    assert await asked(url) == (2, "")
+    message = capsys.readouterr().err
+    assert f"No server answers at {url}." in message
+    assert "tandem serve" in message
+    assert "make run" in message
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+async def test_an_interrupt_cancels_the_run(stage: Any, asked: Any, capsys: Any, terminal: bool) -> None:
+    """An interrupt tells the server to cancel the run, says so, and exits 130."""
+    play, url = stage
+    play.hang_after = 2
+    task = asyncio.create_task(asked(url, terminal=terminal))
+    await play.started.wait()
+    await asyncio.sleep(0.03)
+    task.cancel()
+    assert (await task)[0] == 130
+    assert play.calls == ["reason", "cancel"]
+    assert "Run r was cancelled" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_the_parser_reads_a_stream_cut_at_any_byte(end: str) -> None:
+    """A stream cut at any byte, with LF or CRLF, gives the same events, and a cut event is never delivered."""
+    stream = b"".join(frame(seq, event) for seq, event in enumerate(CONFIRMED)).replace(b"\n", end.encode())
+    expected = [Event(name, f"r:{seq}", data) for seq, (name, data) in enumerate(CONFIRMED)]
+    for cut in range(len(stream) + 1):
+        parser = Parser()
+        assert [*parser.feed(stream[:cut]), *parser.feed(stream[cut:])] == expected
+    assert list(Parser().feed(stream[: -len(end)])) == expected[:-1]
+
+
+def test_a_models_words_do_not_steer_the_terminal() -> None:
+    """Escape sequences and other control characters of an answer are not passed to the terminal."""
+    assert safe("a\x1b]0;title\x07b\x9b2J\rc\td\ne") == "a]0;titleb2Jc\td\ne"
+
+
+def test_what_is_unknown_is_never_a_number() -> None:
+    """An unknown cost or count is called unknown; 0 is $0."""
+    assert [dollars(None), dollars(0.0), dollars(0.00042)] == ["unknown", "$0", "$0.00042"]
+    assert tokens({"source": "unknown", "input_tokens": 0}) == "unknown"
+    assert tokens({"source": "estimated", "input_tokens": 3, "output_tokens": None}) == "3 in, unknown out (estimated)"
