@@ -19,6 +19,7 @@ from app.http.body import Defaults
 from app.http.parts import Parts
 from app.http.stream import StreamOptions
 from app.llm.catalogue import Catalogue
+from app.llm.local_child import LocalServers
 from app.llm.options import ProviderOptions
 from app.postgres.migrate import migrate
 from app.postgres.pool import Pool
@@ -108,7 +109,11 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
 def _catalogue(settings: Settings) -> Catalogue:
     """Models by name. Raises StartupError when a configured one is not known."""
     configured = frozenset({settings.fast_model, settings.slow_model})
-    options: dict[LaneName, ProviderOptions] = {"fast": _options(settings, "fast"), "slow": _options(settings, "slow")}
+    servers = LocalServers()
+    options: dict[LaneName, ProviderOptions] = {
+        "fast": _options(settings, "fast", servers),
+        "slow": _options(settings, "slow", servers),
+    }
     catalogue = Catalogue(
         {name: _loader(module, "open_model") for name, module in PROVIDERS.items()},
         {name: _loader(module, "wrap") for name, module in WRAPPERS.items()},
@@ -127,7 +132,7 @@ def _loader(module: str, attribute: str) -> Callable[[], Any]:
     return lambda: getattr(importlib.import_module(module), attribute)
 
 
-def _options(settings: Settings, lane: LaneName) -> ProviderOptions:
+def _options(settings: Settings, lane: LaneName, servers: LocalServers) -> ProviderOptions:
     """A lane's access to its provider: its own base URL and key, else those of both lanes."""
     base_url: str | None = getattr(settings, f"{lane}_openai_base_url")
     key: SecretStr | None = getattr(settings, f"{lane}_openai_api_key") or settings.openai_api_key
@@ -137,6 +142,7 @@ def _options(settings: Settings, lane: LaneName) -> ProviderOptions:
         connect_timeout_s=settings.connect_timeout_s,
         max_connections=settings.max_connections,
         home=settings.tandem_home,
+        local_servers=servers,
     )
 
 
