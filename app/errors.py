@@ -124,7 +124,8 @@ class Internal(Refusal):
 class ModelError(TandemError):
     """A language model gave no whole answer.
 
-    reason is a stable code (RUNBOOK.md lists them), message is safe to show: no secret, no address, no text of others.
+    reason is a stable code (RUNBOOK.md lists them), message is safe to show: no secret, no
+    address, an upstream's own words only trimmed and masked.
     """
 
     def __init__(self, reason: str, message: str, *, retryable: bool = False, outcome: Outcome = "failed") -> None:

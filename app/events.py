@@ -170,7 +170,7 @@ def _cleaned(value: Any) -> Any:  # noqa: ANN401  # JSON has no narrower type
         return clean(value)
     if isinstance(value, dict):
         return {clean(key): _cleaned(item) for key, item in value.items()}
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return [_cleaned(item) for item in value]
     return value
 

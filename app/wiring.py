@@ -22,11 +22,12 @@ from app.llm.catalogue import Catalogue
 from app.llm.local_child import LocalServers
 from app.llm.options import ProviderOptions
 from app.postgres.migrate import migrate
-from app.postgres.pool import Pool
+from app.postgres.pool import Pool, translated
 from app.postgres.runs import RunStore
 from app.question import LaneAsk, LaneName
 from app.reasoning.race import Limits
 from app.reasoning.runs import Bounds, Runs
+from app.record.store import StoreUnavailable
 from app.record.writer import Limits as WriterLimits
 from app.record.writer import RecordWriter
 from app.settings import Settings
@@ -171,14 +172,19 @@ async def _migrated(
 
 
 async def _migrate_when_there(dsn: str, readiness: Readiness) -> None:
-    waits = wait_random_exponential(0.2, 10.0)
+    retrying = AsyncRetrying(wait=wait_random_exponential(0.2, 10.0), retry=retry_if_exception_type(StoreUnavailable))
     try:
-        await AsyncRetrying(wait=waits, retry=retry_if_exception_type((OSError, TimeoutError)))(migrate, dsn)
+        await retrying(_migrate_once, dsn)
     except Exception as error:  # the server goes on without its database; /health says why
         log.exception("the database cannot be migrated")
         readiness.database = f"not migrated: {type(error).__name__}"
     else:
         readiness.database = "ok"
+
+
+async def _migrate_once(dsn: str) -> None:
+    with translated():
+        await migrate(dsn)
 
 
 async def _warm(models: list[Any], readiness: Readiness) -> None:

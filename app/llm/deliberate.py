@@ -1,0 +1,175 @@
+"""A slower, better answer out of any model: several samples, of which the majority's answer is kept.
+
+`deliberate:5@local:smollm2` asks `local:smollm2` five times. The samples are shown as thinking while they come, one
+after the other, each under its own number.
+"""
+
+import asyncio
+import re
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from app.errors import ModelError
+from app.events import Usage
+from app.llm.consensus import majority
+from app.llm.model import Finish, Item, LanguageModel, Piece, Prompt
+
+FEWEST: Final = 2
+MOST: Final = 15
+AT_ONCE: Final = 5
+TEMPERATURE: Final = 0.7
+MAX_OUTPUT_TOKENS: Final = 64
+
+_WORD: Final = re.compile(r"\s*\S+")
+
+
+def wrap(argument: str, model: LanguageModel) -> "Deliberate":
+    """That many samples of the model. ValueError when it is not a number from 2 to 15."""
+    if not (argument.isascii() and argument.isdigit() and FEWEST <= int(argument) <= MOST):
+        raise ValueError(f"deliberate needs a number of samples from {FEWEST} to {MOST}, as in deliberate:5@provider:x")
+    return Deliberate(int(argument), model)
+
+
+@dataclass(slots=True)
+class Sample:
+    """One answer as it comes. over: it has ended, well or not; shown: so many characters; closed: its end too."""
+
+    text: str = ""
+    shown: int = 0
+    closed: bool = False
+    usage: Usage = field(default_factory=Usage)
+    finish: Finish | None = None
+    error: ModelError | None = None
+    over: bool = False
+
+
+class Deliberate:
+    """Wraps a model that it does not own: whoever opened that model closes it."""
+
+    def __init__(self, samples: int, model: LanguageModel) -> None:
+        self.name = f"deliberate:{samples}@{model.name}"
+        self._count = samples
+        self._model = model
+
+    async def ask(self, prompt: Prompt) -> AsyncGenerator[Item, None]:
+        """Stream the samples as thinking, then the majority's answer. Closing it cancels every sample."""
+        samples = [Sample() for _ in range(self._count)]
+        async with aclosing(self._thinking(_shaped(prompt), samples)) as thinking:
+            async for pieces in thinking:
+                yield pieces
+        if any(sample.usage.source != "unknown" for sample in samples):
+            yield _total([sample.usage for sample in samples])
+        whole = [sample for sample in samples if sample.finish is not None and sample.text.strip()]
+        for item in _answer(whole, self._count) if whole else _nothing(samples):
+            yield item
+
+    async def warm(self) -> None:
+        """Let the wrapped model load, if it is one that loads."""
+        load: Callable[[], Awaitable[None]] | None = getattr(self._model, "warm", None)
+        if load is not None:
+            await load()
+
+    async def close(self) -> None:
+        """Nothing is held between asks."""
+
+    async def _thinking(self, prompt: Prompt, samples: list[Sample]) -> AsyncGenerator[list[Piece], None]:
+        """What the samples say, in their order; it ends when all of them are over."""
+        news = asyncio.Event()
+        places = asyncio.Semaphore(AT_ONCE)
+        tasks = [asyncio.create_task(self._take(prompt, sample, news, places)) for sample in samples]
+        try:
+            while not all(sample.over for sample in samples):
+                await news.wait()
+                news.clear()
+                if text := _unshown(samples):
+                    yield [Piece("thinking", text)]
+            for task in tasks:
+                await task
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _take(self, prompt: Prompt, sample: Sample, news: asyncio.Event, places: asyncio.Semaphore) -> None:
+        """Let one sample come in. A failure of the model is kept with it."""
+        try:
+            async with places, aclosing(self._model.ask(prompt)) as items:
+                async for item in items:
+                    _note(sample, item)
+                    news.set()
+        except ModelError as error:
+            sample.error = error
+        finally:
+            sample.over = True
+            news.set()
+
+
+def _shaped(prompt: Prompt) -> Prompt:
+    return replace(
+        prompt,
+        temperature=TEMPERATURE if prompt.temperature is None else prompt.temperature,
+        max_output_tokens=MAX_OUTPUT_TOKENS if prompt.max_output_tokens is None else prompt.max_output_tokens,
+    )
+
+
+def _note(sample: Sample, item: Item) -> None:
+    if isinstance(item, Usage):
+        sample.usage = item
+    elif isinstance(item, Finish):
+        sample.finish = item
+    else:
+        sample.text += "".join(piece.text for piece in item if piece.kind == "answer")
+
+
+def _unshown(samples: Sequence[Sample]) -> str:
+    """What may be shown now: each sample after the one before it is over."""
+    parts: list[str] = []
+    for number, sample in enumerate(samples, 1):
+        if sample.closed:
+            continue
+        if text := sample.text[sample.shown :]:
+            parts.append(text if sample.shown else f"Sample {number}: {text}")
+            sample.shown = len(sample.text)
+        if not sample.over:
+            break
+        parts.append("\n" if sample.text else "")
+        sample.closed = True
+    return "".join(parts)
+
+
+def _answer(whole: Sequence[Sample], asked: int) -> Iterator[Item]:
+    """The share of the answer that stands, the answer word by word, and the end marker it had."""
+    kept = majority([sample.text for sample in whole])
+    few = f"Only {len(whole)} of {asked} samples came through.\n" if len(whole) < asked else ""
+    yield [Piece("thinking", f"{few}{kept.votes} of {len(whole)} samples agree.\n")]
+    winner = whole[kept.index]
+    for word in _WORD.findall(winner.text.strip()):
+        yield [Piece("answer", word)]
+    if winner.finish is not None:
+        yield winner.finish
+
+
+def _nothing(samples: Sequence[Sample]) -> Iterator[Item]:
+    """Why there is no answer: the last failure, or the end marker of an empty one; neither when all were cut off."""
+    for sample in reversed(samples):
+        if sample.error is not None:
+            raise sample.error
+    for sample in samples:
+        if sample.finish is not None:
+            yield sample.finish
+            return
+
+
+def _total(usages: Sequence[Usage]) -> Usage:
+    """The sum of what the samples used; a number that one of them lacks is not known."""
+    sources = {usage.source for usage in usages}
+    source = sources.pop() if len(sources) == 1 else "unknown"
+    names = ("input_tokens", "output_tokens", "thinking_tokens", "cached_tokens")
+    return Usage(**{name: _sum([getattr(usage, name) for usage in usages]) for name in names}, source=source)
+
+
+def _sum(numbers: Sequence[int | None]) -> int | None:
+    known = [number for number in numbers if number is not None]
+    return sum(known) if len(known) == len(numbers) else None

@@ -1,0 +1,167 @@
+"""The parent's side of the owned child: start it, share it, notice its death, end it."""
+
+import asyncio
+import logging
+import secrets
+import sys
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+import app
+from app.errors import ModelError
+from app.llm.precedence import Precedence
+
+MODULE: Final = "app.llm.local_server"
+URGENT_SLOTS: Final = 4
+PATIENT_SLOTS: Final = 2
+CONTEXT_TOKENS: Final = 2048
+LOAD_LIMIT_S: Final = 120.0
+EXIT_LIMIT_S: Final = 2.0
+DEATH_NOTICE_S: Final = 0.2
+
+_ROOT: Final = Path(app.__file__).parent.parent
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Child:
+    """One living process and how to talk to it. The key never shows in a repr."""
+
+    process: Process
+    address: str
+    key: str = field(repr=False)
+    gone: asyncio.Task[int]
+
+    async def died(self) -> bool:
+        """Whether the process is gone; a connection breaks a little before its process is known to be dead."""
+        await asyncio.wait({self.gone}, timeout=DEATH_NOTICE_S)
+        return self.gone.done()
+
+
+class LocalServer:
+    """The child that serves one weights file, started by the first who needs it and again after a crash.
+
+    One task starts it for everybody: an ask that is cancelled while it waits leaves the start to the others.
+    """
+
+    def __init__(self, weights: Path, alias: str, log: Path | None) -> None:
+        self.precedence = Precedence(URGENT_SLOTS, PATIENT_SLOTS)
+        self._order = {"weights": str(weights), "alias": alias, "slots": URGENT_SLOTS + PATIENT_SLOTS}
+        self._log = log
+        self._child: Child | None = None
+        self._starting: asyncio.Task[Child] | None = None
+
+    async def ready(self) -> Child:
+        """The living child, its model loaded. Raises ModelError `local_unavailable`."""
+        if self._child is not None and not self._child.gone.done():
+            return self._child
+        if self._starting is None or self._starting.done():
+            self._note_crash()
+            self._starting = asyncio.create_task(self._start(), name="start a local model")
+            self._starting.add_done_callback(_heed)
+        return await asyncio.shield(self._starting)
+
+    async def close(self) -> None:
+        """End the child, or its start, and wait until it is gone."""
+        starting, self._starting = self._starting, None
+        child, self._child = self._child, None
+        if starting is not None and not starting.done():
+            starting.cancel()
+            await asyncio.wait({starting})
+        if child is not None:
+            await _end(child.process, child.gone)
+
+    async def _start(self) -> Child:
+        key = secrets.token_urlsafe(32)
+        with ExitStack() as files:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                *("-m", MODULE),
+                stdin=PIPE,
+                stdout=PIPE,
+                stderr=files.enter_context(self._log.open("wb")) if self._log else DEVNULL,
+                cwd=_ROOT,
+                start_new_session=True,  # an interrupt at the terminal is the parent's to handle
+            )
+        gone = asyncio.create_task(process.wait(), name="a local model's process")
+        try:
+            address = await _loaded(process, {**self._order, "context": CONTEXT_TOKENS, "key": key})
+        except BaseException:
+            await _end(process, gone)
+            raise
+        self._child = Child(process, address, key, gone)
+        return self._child
+
+    def _note_crash(self) -> None:
+        if self._child is not None:
+            _log.warning("the local model's process ended with %s; starting another", self._child.process.returncode)
+            self._child = None
+
+
+@dataclass(slots=True)
+class _Lease:
+    server: LocalServer
+    holders: int = 0
+
+
+class LocalServers:
+    """One child for each weights file, whoever asks for it; it ends with its last holder."""
+
+    def __init__(self) -> None:
+        self._leases: dict[Path, _Lease] = {}
+
+    def take(self, weights: Path, alias: str, log: Path | None) -> LocalServer:
+        """The server for these weights, not started yet if nobody used it."""
+        lease = self._leases.setdefault(weights, _Lease(LocalServer(weights, alias, log)))
+        lease.holders += 1
+        return lease.server
+
+    async def give_back(self, weights: Path) -> None:
+        """One holder fewer; without holders the child ends."""
+        lease = self._leases[weights]
+        lease.holders -= 1
+        if not lease.holders:
+            del self._leases[weights]
+            await lease.server.close()
+
+
+async def _loaded(process: Process, order: dict[str, object]) -> str:
+    """The address the child tells when its model is loaded."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        process.stdin.write(msgspec.json.encode(order) + b"\n")
+        async with asyncio.timeout(LOAD_LIMIT_S):
+            notice = msgspec.json.decode(await process.stdout.readline(), type=dict[str, str | None])
+    except (OSError, TimeoutError, msgspec.DecodeError) as error:
+        raise _unavailable("its process ended or did not load it in time") from error
+    if not notice["address"]:
+        raise _unavailable("llama.cpp cannot load its weights")
+    return notice["address"]
+
+
+def _unavailable(why: str) -> ModelError:
+    return ModelError("local_unavailable", f"The local model did not start: {why}.")
+
+
+async def _end(process: Process, gone: asyncio.Task[int]) -> None:
+    """Terminate the process, kill it if it lingers, and wait for it."""
+    if process.stdin is not None:
+        process.stdin.close()
+    if process.returncode is None:
+        process.terminate()
+    done, _ = await asyncio.wait({gone}, timeout=EXIT_LIMIT_S)
+    if not done:
+        process.kill()
+        await asyncio.wait({gone})
+
+
+def _heed(starting: asyncio.Task[Child]) -> None:
+    """Look at the outcome, since everybody who waited for it may have been cancelled."""
+    if not starting.cancelled() and starting.exception() is not None:
+        _log.warning("%s", starting.exception())

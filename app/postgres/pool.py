@@ -1,0 +1,109 @@
+"""Connections to PostgreSQL, every wait for one bounded, and PostgreSQL's errors in the words of the record."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterator
+from typing import Self
+from urllib.parse import urlsplit
+
+import asyncpg
+
+from app.errors import StartupError
+from app.postgres.queries import QUERIES
+from app.record.store import EntryRejected, StoreUnavailable
+
+CONNECT_S = 3.0
+ACQUIRE_S = 4.0
+COMMAND_S = 10.0
+CLOSE_S = 1.0
+
+# Classes of SQLSTATE that blame the data: 22 data exception, 23 constraint, 54 program limit. All others blame the
+# server, the network or the schema, and may pass.
+_OF_THE_DATA = ("22", "23", "54")
+
+
+@contextlib.contextmanager
+def translated() -> Iterator[None]:
+    """Whatever the driver raises inside becomes EntryRejected or StoreUnavailable; the cause is kept."""
+    try:
+        yield
+    except asyncpg.PostgresError as error:
+        state = error.sqlstate or "unknown"
+        if state.startswith(_OF_THE_DATA):
+            raise EntryRejected(f"PostgreSQL refuses the data: {state}") from error
+        raise StoreUnavailable(f"PostgreSQL cannot do it now: {state} {type(error).__name__}") from error
+    except (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
+        raise StoreUnavailable(f"PostgreSQL cannot be reached: {type(error).__name__}") from error
+
+
+def check_dsn(dsn: str) -> None:
+    """Refuse at the start what could never be connected to; the address may hold a password and is not repeated."""
+    try:
+        parts = urlsplit(dsn)
+        valid = parts.scheme in ("postgresql", "postgres") and parts.port != 0
+    except ValueError:
+        valid = False
+    if not valid:
+        raise StartupError("DATABASE_URL is not an address of the form postgresql://user:password@host:5432/name")
+
+
+class Pool:
+    """A bounded pool that connects when it is first used, so that a database that is down delays nobody's start.
+
+    Owned by one event loop; `async with` opens and closes it.
+    """
+
+    def __init__(self, dsn: str, max_size: int = 8) -> None:
+        check_dsn(dsn)
+        self._dsn = dsn
+        self._max_size = max_size
+        self._pool: asyncpg.Pool | None = None
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def open(self) -> None:
+        """Make the pool; with a minimum of no connections this touches no network."""
+        self._pool = await asyncpg.create_pool(
+            self._dsn,
+            min_size=0,
+            max_size=self._max_size,
+            timeout=CONNECT_S,
+            command_timeout=COMMAND_S,
+            reset=_keep,
+            server_settings={"application_name": "tandem"},
+        )
+
+    async def close(self) -> None:
+        """Close every connection, by force if it is still in use after a second."""
+        if self._pool is not None:
+            pool, self._pool = self._pool, None
+            try:
+                await asyncio.wait_for(pool.close(), CLOSE_S)
+            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                pool.terminate()
+
+    @contextlib.asynccontextmanager
+    async def connection(self) -> AsyncIterator[asyncpg.Connection]:
+        """Borrow a connection; every error, of getting it and of using it, is translated."""
+        if self._pool is None:
+            raise StoreUnavailable("the pool is closed")
+        with translated():
+            async with self._pool.acquire(timeout=ACQUIRE_S) as connection:
+                yield connection
+
+    async def is_writable(self) -> bool:
+        """Whether the database answers and takes writes; never raises."""
+        try:
+            async with self.connection() as connection:
+                return bool(await connection.fetchval(QUERIES["ping"], timeout=2.0))
+        except (StoreUnavailable, EntryRejected):
+            return False
+
+
+async def _keep(_: asyncpg.Connection) -> None:
+    """Our statements leave no state in a session, so that resetting it would only cost a round trip."""

@@ -1,0 +1,100 @@
+"""Real databases for tests: one embedded server a pytest process, one fresh migrated database a test."""
+
+import contextlib
+import itertools
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+import pytest_asyncio
+
+from app.postgres.embedded import DATABASE, EmbeddedPostgres
+from app.postgres.migrate import migrate
+from app.postgres.pool import Pool
+from app.postgres.runs import RunStore
+
+_numbers = itertools.count()
+# What a test writes need not survive a power cut.
+FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "60"}
+
+
+@contextlib.contextmanager
+def short_folder() -> Iterator[Path]:
+    """A folder of our own with a short path that the system user of PostgreSQL can enter, unlike pytest's own."""
+    folder = Path(tempfile.mkdtemp(prefix="t-", dir="/tmp"))
+    folder.chmod(0o711 if os.geteuid() == 0 else 0o700)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A short folder for one test that needs a server of its own."""
+    with short_folder() as folder:
+        yield folder
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def postgres() -> AsyncIterator[EmbeddedPostgres]:
+    """The server of this pytest process, with a migrated database named `template` to copy from."""
+    with short_folder() as folder:
+        async with EmbeddedPostgres(folder / "home", FAST) as server:
+            await _execute(server.dsn, "CREATE DATABASE template")
+            await migrate(named(server.dsn, "template"))
+            yield server
+
+
+@pytest_asyncio.fixture
+async def empty_dsn(postgres: EmbeddedPostgres) -> AsyncIterator[str]:
+    """The address of a fresh database with nothing in it."""
+    async with _database(postgres, "template0") as dsn:
+        yield dsn
+
+
+@pytest_asyncio.fixture
+async def dsn(postgres: EmbeddedPostgres) -> AsyncIterator[str]:
+    """The address of a fresh, migrated database."""
+    async with _database(postgres, "template") as dsn:
+        yield dsn
+
+
+@pytest_asyncio.fixture
+async def pool(dsn: str) -> AsyncIterator[Pool]:
+    """A pool on a fresh, migrated database."""
+    async with Pool(dsn) as pool:
+        yield pool
+
+
+@pytest.fixture
+def run_store(pool: Pool) -> RunStore:
+    """The real store on a fresh, migrated database."""
+    return RunStore(pool, instance="test")
+
+
+def named(dsn: str, database: str) -> str:
+    """The same server, another database."""
+    return dsn.replace(f"/{DATABASE}?", f"/{database}?")
+
+
+@contextlib.asynccontextmanager
+async def _database(server: EmbeddedPostgres, template: str) -> AsyncIterator[str]:
+    """A database of its own for one test."""
+    name = f"test_{next(_numbers)}"
+    await _execute(server.dsn, f"CREATE DATABASE {name} TEMPLATE {template}")
+    yield named(server.dsn, name)
+    await _execute(server.dsn, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+async def _execute(dsn: str, statement: str) -> None:
+    """One statement on a connection of its own."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()

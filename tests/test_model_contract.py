@@ -1,0 +1,269 @@
+"""What every language model does, whoever provides it. A new provider joins by an entry in MODELS."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from dataclasses import dataclass
+
+import pytest
+from fake_openai import fake_openai
+from local_models import open_local, until_idle
+
+from app.errors import ModelError
+from app.events import Usage
+from app.llm import deliberate, openai, scripted
+from app.llm.model import Finish, Item, LanguageModel, Prompt
+from app.llm.options import ProviderOptions
+from app.question import Message
+
+PROMPT = Prompt((Message("user", "What is the capital of France?"),), max_output_tokens=40, temperature=0.0)
+CLOSE_S = 0.25
+
+
+@dataclass(frozen=True)
+class Rig:
+    """A model in one situation. quiet returns once upstream answers nobody, and raises if it still does after 250 ms;
+    connections counts what is open to it.
+    """
+
+    model: LanguageModel
+    quiet: Callable[[], Awaitable[None]]
+    connections: Callable[[], int]
+
+
+SCRIPTED = {
+    "answers": "fast?first=0&gap=0",
+    "trickles": "fast?first=0&gap=0.005",
+    "fails first": "error?first=0",
+    "fails midway": "break?first=0&gap=0",
+    "cut": "cut?first=0&gap=0",
+    "empty": "empty?first=0",
+    "silent": "hang?first=0",
+    "stalls": "stall?first=0&gap=0",
+}
+OPENAI = {
+    "answers": "fast-5t-0ms",
+    "trickles": "slow-20t-5ms",
+    "fails first": "e500",
+    "fails midway": "broken-20t-cut3",
+    "cut": "open-20t-open3",
+    "empty": "empty-0t",
+    "silent": "silent-20t-60000ttft",
+    "stalls": "stalls-20t-stall3",
+}
+
+
+async def nothing() -> None:
+    """A model without an upstream is always quiet."""
+
+
+@asynccontextmanager
+async def scripted_rig(situation: str) -> AsyncIterator[Rig]:
+    """A script of the same behaviour."""
+    model = scripted.open_model(SCRIPTED[situation], ProviderOptions())
+    try:
+        yield Rig(model, nothing, lambda: 0)
+    finally:
+        await model.close()
+
+
+@asynccontextmanager
+async def openai_rig(situation: str) -> AsyncIterator[Rig]:
+    """A real HTTP upstream of that behaviour."""
+    async with fake_openai() as fake:
+        model = openai.open_model(OPENAI[situation], ProviderOptions(base_url=fake.base_url, api_key="k"))
+        try:
+            yield Rig(model, fake.until_idle, lambda: fake.stats.open_connections)
+        finally:
+            await model.close()
+
+
+@asynccontextmanager
+async def local_rig(situation: str) -> AsyncIterator[Rig]:
+    """The real SmolLM2, which only ever answers."""
+    if situation not in {"answers", "trickles"}:
+        pytest.skip("a real model cannot be told to misbehave")
+    model = open_local()
+    await model.warm()
+    yield Rig(model, lambda: until_idle(model), lambda: 0)
+    await model.close()
+
+
+@asynccontextmanager
+async def deliberate_rig(situation: str) -> AsyncIterator[Rig]:
+    """Three samples of a script of the same behaviour."""
+    if situation in {"fails midway", "cut"}:
+        pytest.skip("deliberate says nothing as its answer before a sample is whole")
+    async with scripted_rig(situation) as rig:
+        yield Rig(deliberate.wrap("3", rig.model), rig.quiet, rig.connections)
+
+
+# A rig for a model that cannot be brought into a situation calls pytest.skip and says why.
+MODELS: dict[str, Callable[[str], AbstractAsyncContextManager[Rig]]] = {
+    "scripted": scripted_rig,
+    "openai": openai_rig,
+    "local": local_rig,
+    "deliberate": deliberate_rig,
+}
+
+Build = Callable[[str], AbstractAsyncContextManager[Rig]]
+
+
+@pytest.fixture(params=MODELS)
+def build(request: pytest.FixtureRequest) -> Build:
+    """One provider after the other."""
+    return MODELS[request.param]
+
+
+async def collect(model: LanguageModel) -> tuple[list[Item], ModelError | None]:
+    """Everything one ask yields, and how it failed."""
+    items: list[Item] = []
+    try:
+        async for item in model.ask(PROMPT):
+            items.append(item)  # noqa: PERF401  # what came before a failure is wanted
+    except ModelError as error:
+        return items, error
+    return items, None
+
+
+def text(items: list[Item]) -> str:
+    """The answer's pieces, joined."""
+    return "".join(piece.text for item in items if isinstance(item, list) for piece in item if piece.kind == "answer")
+
+
+def finishes(items: list[Item]) -> list[Finish]:
+    """The end markers; there should be one at most."""
+    return [item for item in items if isinstance(item, Finish)]
+
+
+async def test_answer(build: Build) -> None:
+    """A model that answers yields text and one end marker, after which at most a usage comes."""
+    async with build("answers") as rig:
+        items, error = await collect(rig.model)
+    assert error is None
+    assert text(items).strip()
+    assert len(finishes(items)) == 1
+    after = items[items.index(finishes(items)[0]) + 1 :]
+    assert all(isinstance(item, Usage) for item in after)
+
+
+async def test_no_empty_list(build: Build) -> None:
+    """A list of pieces is never empty and neither is the text of a piece."""
+    async with build("trickles") as rig:
+        items, _ = await collect(rig.model)
+    assert all(item and all(piece.text for piece in item) for item in items if isinstance(item, list))
+
+
+async def test_usage(build: Build) -> None:
+    """A model that answers reports what it used."""
+    async with build("answers") as rig:
+        items, _ = await collect(rig.model)
+    usage = [item for item in items if isinstance(item, Usage)][-1]
+    assert usage.source == "reported"
+    assert usage.input_tokens
+    assert usage.output_tokens
+
+
+async def test_failure_first(build: Build) -> None:
+    """A model that fails before it says anything raises with a reason and yields nothing."""
+    async with build("fails first") as rig:
+        items, error = await collect(rig.model)
+    assert items == []
+    assert error is not None
+    assert error.reason
+    assert error.message
+    assert error.retryable
+
+
+async def test_failure_midway(build: Build) -> None:
+    """A model that fails midway hands out what it said and raises without an end marker."""
+    async with build("fails midway") as rig:
+        items, error = await collect(rig.model)
+    assert text(items)
+    assert finishes(items) == []
+    assert error is not None
+
+
+async def test_no_marker(build: Build) -> None:
+    """A stream that ends without the model's own end marker yields none."""
+    async with build("cut") as rig:
+        items, error = await collect(rig.model)
+    assert text(items)
+    assert finishes(items) == []
+    assert error is None or error.outcome == "incomplete"
+
+
+async def test_empty(build: Build) -> None:
+    """A model that says nothing yields no pieces, only its end marker."""
+    async with build("empty") as rig:
+        items, error = await collect(rig.model)
+    assert error is None
+    assert text(items) == ""
+    assert len(finishes(items)) == 1
+
+
+@pytest.mark.parametrize("situation", ["silent", "trickles", "stalls"])
+async def test_cancel(build: Build, situation: str) -> None:
+    """A cancelled ask ends within 250 ms, upstream sees the close, and no task is left."""
+    async with build(situation) as rig:
+        before = asyncio.all_tasks()
+        asking = asyncio.create_task(collect(rig.model))
+        await asyncio.sleep(0.03)
+        asking.cancel()
+        done, _ = await asyncio.wait({asking}, timeout=CLOSE_S)
+        assert done
+        assert asking.cancelled()
+        await rig.quiet()
+        assert asyncio.all_tasks() == before
+        assert rig.connections() == 0
+
+
+async def test_close_early(build: Build) -> None:
+    """An ask that is closed after its first item leaves no task, and upstream sees the close."""
+    async with build("stalls") as rig:
+        before = asyncio.all_tasks()
+        async with aclosing(rig.model.ask(PROMPT)) as stream:
+            assert isinstance(await anext(stream), list)
+        await rig.quiet()
+        assert asyncio.all_tasks() == before
+        assert rig.connections() == 0
+
+
+async def test_never_started(build: Build) -> None:
+    """An ask that nobody iterates costs nothing and leaves nothing."""
+    async with build("answers") as rig:
+        before = asyncio.all_tasks()
+        await rig.model.ask(PROMPT).aclose()
+        assert asyncio.all_tasks() == before
+        assert rig.connections() == 0
+
+
+async def test_two_asks(build: Build) -> None:
+    """Two asks at once each get the whole answer, and only their own."""
+    async with build("trickles") as rig:
+        alone, _ = await collect(rig.model)
+        both = await asyncio.gather(collect(rig.model), collect(rig.model))
+    assert [text(items) for items, _ in both] == [text(alone)] * 2
+
+
+async def test_cancel_one_of_two(build: Build) -> None:
+    """Cancelling one ask does not touch another of the same model."""
+    async with build("trickles") as rig:
+        stays, goes = asyncio.create_task(collect(rig.model)), asyncio.create_task(collect(rig.model))
+        await asyncio.sleep(0.03)
+        goes.cancel()
+        items, error = await stays
+    assert error is None
+    assert len(finishes(items)) == 1
+
+
+async def test_close(build: Build) -> None:
+    """A closed model holds no connection and no task."""
+    async with build("answers") as rig:
+        before = asyncio.all_tasks()
+        await collect(rig.model)
+        await rig.model.close()
+        await rig.quiet()
+        await asyncio.sleep(0.02)
+        assert rig.connections() == 0
+        assert asyncio.all_tasks() == before
