@@ -42,6 +42,7 @@ class LocalModel:
         log = _log_file(options.home, self._alias)
         self.server = options.local_servers.take(weights, self._alias, log)
         self._client: tuple[Child, LanguageModel] | None = None
+        self._closed = False
 
     async def warm(self) -> None:
         """Wait until the model is loaded. Raises ModelError `local_unavailable`."""
@@ -68,7 +69,9 @@ class LocalModel:
         client, self._client = self._client, None
         if client is not None:
             await client[1].close()
-        await self._options.local_servers.give_back(self._weights)
+        if not self._closed:
+            self._closed = True
+            await self._options.local_servers.give_back(self._weights)
 
     async def _client_for(self, child: Child) -> LanguageModel:
         """The client of the living child; that of a dead one is closed."""

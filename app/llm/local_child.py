@@ -35,16 +35,19 @@ class Child:
     process: Process
     address: str
     key: str = field(repr=False)
-    gone: asyncio.Task[int]
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process lives, as far as is known yet."""
+        return self.process.returncode is None
 
     async def died(self) -> bool:
         """Whether the process is gone; a connection breaks a little before its process is known to be dead."""
-        await asyncio.wait({self.gone}, timeout=DEATH_NOTICE_S)
-        return self.gone.done()
+        return await _gone(self.process, DEATH_NOTICE_S)
 
 
 class LocalServer:
-    """The child that serves one weights file, started by the first who needs it and again after a crash.
+    """The child that serves one weights file, started by the first who needs it and again after a crash, until closed.
 
     One task starts it for everybody: an ask that is cancelled while it waits leaves the start to the others.
     """
@@ -55,11 +58,14 @@ class LocalServer:
         self._log = log
         self._child: Child | None = None
         self._starting: asyncio.Task[Child] | None = None
+        self._closed = False
 
     async def ready(self) -> Child:
         """The living child, its model loaded. Raises ModelError `local_unavailable`."""
-        if self._child is not None and not self._child.gone.done():
+        if self._child is not None and self._child.alive:
             return self._child
+        if self._closed:
+            raise _unavailable("it was closed")
         if self._starting is None or self._starting.done():
             self._note_crash()
             self._starting = asyncio.create_task(self._start(), name="start a local model")
@@ -68,13 +74,14 @@ class LocalServer:
 
     async def close(self) -> None:
         """End the child, or its start, and wait until it is gone."""
+        self._closed = True
         starting, self._starting = self._starting, None
         child, self._child = self._child, None
         if starting is not None and not starting.done():
             starting.cancel()
             await asyncio.wait({starting})
         if child is not None:
-            await _end(child.process, child.gone)
+            await _end(child.process)
 
     async def _start(self) -> Child:
         key = secrets.token_urlsafe(32)
@@ -88,13 +95,12 @@ class LocalServer:
                 cwd=_ROOT,
                 start_new_session=True,  # an interrupt at the terminal is the parent's to handle
             )
-        gone = asyncio.create_task(process.wait(), name="a local model's process")
         try:
             address = await _loaded(process, {**self._order, "context": CONTEXT_TOKENS, "key": key})
         except BaseException:
-            await _end(process, gone)
+            await _end(process)
             raise
-        self._child = Child(process, address, key, gone)
+        self._child = Child(process, address, key)
         return self._child
 
     def _note_crash(self) -> None:
@@ -149,16 +155,24 @@ def _unavailable(why: str) -> ModelError:
     return ModelError("local_unavailable", f"The local model did not start: {why}.")
 
 
-async def _end(process: Process, gone: asyncio.Task[int]) -> None:
+async def _end(process: Process) -> None:
     """Terminate the process, kill it if it lingers, and wait for it."""
     if process.stdin is not None:
         process.stdin.close()
     if process.returncode is None:
         process.terminate()
-    done, _ = await asyncio.wait({gone}, timeout=EXIT_LIMIT_S)
-    if not done:
+    if not await _gone(process, EXIT_LIMIT_S):
         process.kill()
-        await asyncio.wait({gone})
+        await process.wait()
+
+
+async def _gone(process: Process, within_s: float) -> bool:
+    try:
+        async with asyncio.timeout(within_s):
+            await process.wait()
+    except TimeoutError:
+        return False
+    return True
 
 
 def _heed(starting: asyncio.Task[Child]) -> None:
