@@ -6,7 +6,7 @@ import importlib
 import logging
 import socket
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -49,12 +49,14 @@ class Services:
     parts: Parts
     writer: RecordWriter
     readiness: "Readiness"
+    recorded: asyncio.Event = field(default_factory=asyncio.Event)  # the last wait for the record is over
 
     async def drain(self, grace_s: float) -> None:
         """No new runs, a grace for live ones, `done` for all, and their records stored while the database is there."""
         await self.parts.runs.drain(grace_s)
-        if not await self.writer.drain(DRAIN_RECORD_S):
+        if not self.recorded.is_set() and not await self.writer.drain(DRAIN_RECORD_S):
             log.error("not every record was stored before the end: the database does not answer")
+        self.recorded.set()
 
 
 class Readiness:
@@ -64,11 +66,17 @@ class Readiness:
         self.models = "loading"
         self.database = "connecting"
         self.runs: Runs | None = None
+        self.writer: RecordWriter | None = None
 
     def checks(self) -> dict[str, str]:
         """Part by part. A database that is down is told but does not make the server unready: streams go on."""
         draining = self.runs is not None and self.runs.draining
-        return {"models": self.models, "database": self.database, "process": "draining" if draining else "ok"}
+        away = self.writer is not None and self.writer.away
+        return {
+            "models": self.models,
+            "database": "away" if away else self.database,
+            "process": "draining" if draining else "ok",
+        }
 
     @property
     def ready(self) -> bool:
@@ -91,7 +99,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         limits = WriterLimits(settings.record_queue_entries, settings.record_queue_bytes)
         writer = await stack.enter_async_context(RecordWriter(store, limits))
         runs = Runs(catalogue, writer, Limits(settings.slow_threshold_ms), _bounds(settings))
-        readiness.runs = runs
+        readiness.runs, readiness.writer = runs, writer
         _background(stack, _warm(models, readiness), "warm models")
         parts = Parts(
             runs=runs,

@@ -63,6 +63,17 @@ async def test_a_receipt_waits_no_longer_than_told(writer: RecordWriter, store: 
     assert await receipt.durable(0)
 
 
+async def test_nobody_waits_for_a_store_known_to_be_away(writer: RecordWriter, store: MemoryStore) -> None:
+    """While the store is away a new receipt says so at once; when it is back, the next one is true."""
+    store.away = True
+    first = writer.opened(entries.opening())
+    assert not await first.durable(0.05)
+    assert not await asyncio.wait_for(writer.opened(entries.opening()).durable(60), 0.05)
+    store.away = False
+    assert await writer.drain(1)
+    assert await writer.opened(entries.opening()).durable(1)
+
+
 async def test_several_may_wait_and_one_may_leave(writer: RecordWriter, store: MemoryStore) -> None:
     """A cancelled wait on a receipt disturbs neither the other waits nor the entry."""
     store.gate.clear()

@@ -55,14 +55,18 @@ class Counts:
 
 @dataclass(slots=True)
 class Ticket:
-    """A Receipt. Waiting costs one future and one timer, and only when the entry is not settled yet."""
+    """A Receipt. Waiting costs one future and one timer, and only when the entry is not settled yet.
+
+    away: the store was known to be away when the entry came, so that nobody waits for what will not happen.
+    """
 
     stored: bool | None = None
+    away: bool = False
     _waiters: list[asyncio.Future[bool]] = field(default_factory=list)
 
     async def durable(self, within_s: float) -> bool:
         """True when the entry is stored; False when within_s seconds passed or it was given up."""
-        if self.stored is not None or within_s <= 0:
+        if self.stored is not None or self.away or within_s <= 0:
             return bool(self.stored)
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[bool] = loop.create_future()
@@ -111,6 +115,7 @@ class RecordWriter:
         self._idle = asyncio.Event()
         self._idle.set()
         self._said: dict[str, float] = {}
+        self.away = False
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -168,7 +173,7 @@ class RecordWriter:
 
     def _take(self, entry: Entry, size: int, share: float) -> Ticket:
         """Queue an entry if there is room."""
-        ticket = Ticket()
+        ticket = Ticket(away=self.away)
         full = len(self._queue) + len(self._batch) >= share * self._limits.entries
         if full or self._bytes + size > share * self._limits.bytes:
             self._refused += 1
@@ -251,11 +256,13 @@ class RecordWriter:
     def _before_retry(self, state: tenacity.RetryCallState) -> None:
         """Count the retry, and say now and then that the store is away."""
         self._retries += 1
+        self.away = True
         error = state.outcome.exception() if state.outcome is not None else None
         self._say("the record waits for its store (%s)", error)
 
     def _finish(self, items: Sequence[_Item], *, stored: bool) -> None:
         """These are settled: they leave the ledger's way, and their receipts know."""
+        self.away = False
         done = {id(item) for item in items}
         self._batch = [item for item in self._batch if id(item) not in done]
         for item in items:
