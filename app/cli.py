@@ -14,11 +14,12 @@ import typer
 import uvloop
 from rich.console import Console
 
-from app.errors import StartupError
+from app.errors import StartupError, TandemError
 from app.http.server import bind, build
 from app.logs import configure
 from app.main import create_app
 from app.postgres.migrate import migrate as apply_migrations
+from app.postgres.pool import translated
 from app.settings import Settings, read_settings
 from app.terminal.ask import ask as ask_in_terminal
 from app.wiring import open_services
@@ -31,7 +32,7 @@ def _clear_errors() -> Iterator[None]:
     """A start that fails says why in one place, without a traceback."""
     try:
         yield
-    except StartupError as error:
+    except TandemError as error:
         typer.echo(f"tandem: {error.message}", err=True)
         raise typer.Exit(2) from None
 
@@ -57,7 +58,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
     signal.signal(signal.SIGTERM, lambda *_: loop.call_soon_threadsafe(task.cancel))
     async with open_services(settings) as services:
         application = create_app(services.parts, guard_loopback=settings.loopback and settings.auth == "off")
-        server = build(application, lambda: services.drain(settings.shutdown_grace_s))
+        server = build(application, services.drain, settings.shutdown_grace_s)
         _banner(settings, listener.getsockname()[1])
         await server.serve(sockets=[listener])
 
@@ -93,7 +94,8 @@ def migrate() -> None:
         settings = read_settings()
         if settings.database_url is None:
             raise StartupError("set DATABASE_URL; the embedded database is migrated whenever the server starts")
-        applied = asyncio.run(apply_migrations(settings.database_url.get_secret_value()))
+        with translated():
+            applied = asyncio.run(apply_migrations(settings.database_url.get_secret_value()))
     typer.echo("\n".join(applied) if applied else "nothing to do")
 
 

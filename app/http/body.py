@@ -1,8 +1,9 @@
 """What a client may send, and how it becomes a Question with every default filled in."""
 
 import asyncio
+import json
 from dataclasses import dataclass
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -74,6 +75,8 @@ class ReasonBody(_Common):
             raise ValueError("`input` is only white space")
         if self.messages is not None and self.messages[-1].role != "user":
             raise ValueError("the last of `messages` must have the role `user`")
+        if self.messages is not None and not self.messages[-1].content.strip():
+            raise ValueError("the last of `messages` is only white space")
         return self
 
 
@@ -132,10 +135,24 @@ async def read_body(request: Request, max_bytes: int) -> ReasonBody:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise WrongContentType("send the question as JSON with `content-type: application/json`")
+    text = await _bytes(request, max_bytes)
     try:
-        return ReasonBody.model_validate_json(await _bytes(request, max_bytes))
+        body = ReasonBody.model_validate_json(text)
     except ValidationError as error:
         raise invalid(error.errors(include_url=False, include_input=False, include_context=False)) from None
+    _DECODER.decode(text.decode())
+    return body
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object without a key that comes twice: of that, two readers could make two different questions."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise MalformedRequest("an object in the body has the same key twice")
+    return found
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_distinct)
 
 
 async def _bytes(request: Request, max_bytes: int) -> bytes:

@@ -1,10 +1,10 @@
 """/api/experiments: the records, newest first, and one of them whole."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from app.errors import MalformedRequest, NoSuchRun, Outcome
 from app.events import Status
@@ -12,13 +12,26 @@ from app.experiments.list import Filters, list_runs
 from app.http.parts import LOCAL, Parts
 
 
+def _in_utc(moment: datetime) -> datetime:
+    """The moment in UTC; one without a zone is meant so."""
+    if moment.tzinfo is None:
+        return moment.replace(tzinfo=UTC)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("is not a moment between the years 1 and 9999") from None
+
+
+Moment = Annotated[datetime, AfterValidator(_in_utc)]
+
+
 class ListQuery(BaseModel):
     """The filters of the list; an unknown one is refused rather than ignored."""
 
     model_config = ConfigDict(extra="forbid")
 
-    since: datetime | None = None
-    until: datetime | None = None
+    since: Moment | None = None
+    until: Moment | None = None
     status: Status | Literal["running"] | None = None
     outcome: Outcome | None = None
     experiment: str | None = None

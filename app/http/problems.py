@@ -8,10 +8,15 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Match, Mount
 
 from app.errors import Internal, MalformedRequest, MethodNotAllowed, NoSuchRoute, Refusal
 
 log = logging.getLogger(__name__)
+
+MAX_FAULTS = 20
+MAX_NAME_CHARS = 64
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 
 def problem(error: Refusal, request_id: str | None = None) -> Response:
@@ -33,7 +38,10 @@ def install(app: FastAPI) -> None:
     """Teach the application to answer every error in this form."""
 
     async def refused(request: Request, error: Exception) -> Response:
-        return problem(translate(error), request.scope.get("request_id"))
+        response = problem(translate(error), request.scope.get("request_id"))
+        if response.status_code == 405:
+            response.headers["Allow"] = ", ".join(_allowed(request))
+        return response
 
     async def failed(request: Request, error: Exception) -> Response:
         log.error("request failed", exc_info=error, extra={"request_id": request.scope.get("request_id")})
@@ -44,6 +52,14 @@ def install(app: FastAPI) -> None:
     for kind in (Refusal, HTTPException, RequestValidationError):
         app.add_exception_handler(kind, refused)
     app.add_exception_handler(Exception, failed)
+
+
+def _allowed(request: Request) -> list[str]:
+    """The methods that the address does take; the console's folder, the one mount, takes what a file takes."""
+    routes = [route for route in request.app.router.routes if not isinstance(route, Mount)]
+    scopes = ({**request.scope, "method": method} for method in _METHODS)
+    allowed = [s["method"] for s in scopes if any(route.matches(s)[0] is Match.FULL for route in routes)]
+    return allowed or ["GET", "HEAD"]
 
 
 def translate(error: Exception) -> Refusal:
@@ -61,11 +77,12 @@ def translate(error: Exception) -> Refusal:
 
 def invalid(errors: Any, hint: str = "") -> MalformedRequest:  # noqa: ANN401  # pydantic's own list of dicts
     """A refusal that names each wrong field and why, and repeats nothing of what was sent."""
-    faults = [{"field": _path(error["loc"]), "problem": error["msg"]} for error in errors]
+    faults = [{"field": _path(error["loc"]), "problem": error["msg"]} for error in errors[:MAX_FAULTS]]
     first = faults[0]
     where = f"{first['field']}: " if first["field"] else ""
-    return MalformedRequest(f"{where}{first['problem']}{hint}", errors=faults[:20])
+    return MalformedRequest(f"{where}{first['problem']}{hint}", errors=faults)
 
 
 def _path(loc: tuple[int | str, ...]) -> str:
-    return ".".join(str(part) for part in loc)
+    """Where a fault is; the name of an unknown field is the client's own and may be of any length."""
+    return ".".join(str(part)[:MAX_NAME_CHARS] for part in loc)

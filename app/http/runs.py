@@ -24,9 +24,8 @@ def router(parts: Parts) -> APIRouter:
 
     @routes.get("/v1/runs/{run_id}/events", response_class=Response, summary="The rest of a run's stream")
     async def events(request: Request, run_id: str) -> Response:
-        unknown = set(request.query_params) - {"last_event_id"}
-        if unknown:
-            raise MalformedRequest("the only query parameter here is `last_event_id`")
+        if [name for name, _ in request.query_params.multi_items()] not in ([], ["last_event_id"]):
+            raise MalformedRequest("the only query parameter here is `last_event_id`, once")
         seen = last_event_id(request, request.query_params.get("last_event_id"))
         if seen is not None and seen[0] != run_id:
             raise BadLastEventId("the Last-Event-ID is of another run")

@@ -4,14 +4,15 @@ import asyncio
 import logging
 import socket
 from collections.abc import Awaitable, Callable
+from functools import partial
 from types import FrameType
+from typing import Any
 
 from starlette.types import ASGIApp
 from uvicorn import Config, Server
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.errors import StartupError
-from app.http.stream import ABORT
 
 log = logging.getLogger(__name__)
 
@@ -20,21 +21,68 @@ BACKLOG = 4096
 
 
 class Protocol(HttpToolsProtocol):
-    """Gives a response the means to drop its connection, for a client that does not read."""
+    """Drops a connection whose client takes nothing of what was written for send_timeout_s seconds.
 
-    def on_message_begin(self) -> None:
-        """Begin one request."""
-        super().on_message_begin()
-        self.scope["extensions"] = {ABORT: self.transport.abort}  # type: ignore[dict-item]
+    Here and not in a response, because what a finished response has left in the buffer must go the same way: closing
+    a connection waits for its buffer, for ever when nobody reads.
+    """
+
+    def __init__(self, *args: Any, send_timeout_s: float, **kwargs: Any) -> None:  # noqa: ANN401  # uvicorn's own
+        super().__init__(*args, **kwargs)
+        self._send_timeout_s = send_timeout_s
+        self._unread = 0
+        self._watch: asyncio.TimerHandle | None = None
+
+    def pause_writing(self) -> None:
+        """The buffer is full; the response waits."""
+        super().pause_writing()
+        self._begin_watch()
+
+    def resume_writing(self) -> None:
+        """The client has read."""
+        super().resume_writing()
+        self._end_watch()
+
+    def on_response_complete(self) -> None:
+        """A response is in the buffer as a whole."""
+        super().on_response_complete()
+        self._begin_watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The end, whoever wanted it."""
+        super().connection_lost(exc)
+        self._end_watch()
+
+    def _begin_watch(self) -> None:
+        self._end_watch()
+        self._unread = self.transport.get_write_buffer_size()
+        if self._unread:
+            self._watch = self.loop.call_later(self._send_timeout_s, self._look)
+
+    def _end_watch(self) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
+
+    def _look(self) -> None:
+        """A client that has read something since the last look, however little, is given as long again."""
+        if self.transport.get_write_buffer_size() < self._unread:
+            self._begin_watch()
+        else:
+            self.transport.abort()
 
 
 class DrainingServer(Server):
-    """The first signal drains while health checks are still answered; a second one stops at once."""
+    """The first signal drains while health checks are still answered, the second ends the grace, a third stops it all.
 
-    def __init__(self, config: Config, drain: Callable[[], Awaitable[None]]) -> None:
+    drain ends the live runs after that many seconds; while it waits it may be called again with fewer.
+    """
+
+    def __init__(self, config: Config, drain: Callable[[float], Awaitable[None]], grace_s: float) -> None:
         super().__init__(config)
         self._drain = drain
-        self._draining: asyncio.Task[None] | None = None
+        self._graces = [grace_s, 0.0]
+        self._ending: set[asyncio.Task[None]] = set()
 
     async def _serve(self, sockets: list[socket.socket] | None = None) -> None:
         self._loop = asyncio.get_running_loop()
@@ -42,19 +90,20 @@ class DrainingServer(Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Called by the interpreter between two steps of the main thread."""
-        if self._draining is not None or not self.started:
+        if not self._graces or not self.started:
             super().handle_exit(sig, frame)
             return
-        self._loop.call_soon_threadsafe(self._begin_end)
+        self._loop.call_soon_threadsafe(self._begin_end, self._graces.pop(0))
 
-    def _begin_end(self) -> None:
-        if self._draining is None:
-            self._draining = self._loop.create_task(self._end(), name="drain")
+    def _begin_end(self, grace_s: float) -> None:
+        task = self._loop.create_task(self._end(grace_s), name="drain")
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
 
-    async def _end(self) -> None:
-        log.info("shutting down: no new runs; live ones get their grace")
+    async def _end(self, grace_s: float) -> None:
+        log.info("shutting down: no new runs; live ones have %g s", grace_s)
         try:
-            await self._drain()
+            await self._drain(grace_s)
         finally:
             self.should_exit = True
 
@@ -77,11 +126,13 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-def build(app: ASGIApp, drain: Callable[[], Awaitable[None]]) -> DrainingServer:
-    """A server for the application, every option set on purpose."""
+def build(
+    app: ASGIApp, drain: Callable[[float], Awaitable[None]], grace_s: float, send_timeout_s: float = 30.0
+) -> DrainingServer:
+    """A server for the application, every option set on purpose; send_timeout_s: how long a client may read nothing."""
     config = Config(
         app,
-        http=Protocol,
+        http=partial(Protocol, send_timeout_s=send_timeout_s),  # type: ignore[arg-type]  # called like the class
         loop="auto",
         ws="none",
         lifespan="on",
@@ -94,4 +145,4 @@ def build(app: ASGIApp, drain: Callable[[], Awaitable[None]]) -> DrainingServer:
         timeout_graceful_shutdown=CLOSE_S,  # type: ignore[arg-type]  # seconds; a fraction works
         backlog=BACKLOG,
     )
-    return DrainingServer(config, drain)
+    return DrainingServer(config, drain, grace_s)

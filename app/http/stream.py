@@ -14,7 +14,6 @@ from app.events import PING, parse
 from app.reasoning.run import Reader, split
 
 HEADERS = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
-ABORT = "tandem.abort"  # the ASGI extension of our server by which a response drops its connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +27,10 @@ class StreamOptions:
 class RunStream(EventSourceResponse):
     """sse-starlette's response over a reader of a run.
 
-    What it keeps: headers, ping interval, `sep` and `send_timeout`. The end at shutdown comes through the log: each
-    run gets its `done` within the grace, so no stream is cut. What it replaces is the group of four tasks and the
-    cancel scope around every send: here one task watches for the disconnect, and one timer, re-armed only when it
-    fires, serves both the keep-alive and the send timeout.
+    What it keeps: headers, ping interval and `sep`. The end at shutdown comes through the log: each run gets its
+    `done` within the grace, so no stream is cut. What it replaces is the group of four tasks and the cancel scope
+    around every send: here one task watches for the disconnect, and one timer, re-armed only when it fires, serves
+    the keep-alive. A client that does not read is dropped by the server's protocol, whatever the response is.
     """
 
     def __init__(self, reader: Reader, options: StreamOptions, headers: Mapping[str, str]) -> None:
@@ -44,18 +43,16 @@ class RunStream(EventSourceResponse):
             send_timeout=options.send_timeout_s,
         )
         self._reader = reader
-        self._options = options
+        self._ping_s = options.ping_s
         self._gone = False
         self._ping_due = False
-        self._sending = False
-        self._since = 0.0  # when the present or the last write began
+        self._since = 0.0  # when the last write began
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI's signature
         """Serve one request; whatever ends it, the reader leaves the run."""
         loop = asyncio.get_running_loop()
         self._since = loop.time()
-        self._abort = scope.get("extensions", {}).get(ABORT) or asyncio.current_task().cancel  # type: ignore[union-attr]
-        self._timer = loop.call_later(self._options.ping_s, self._tick)
+        self._timer = loop.call_later(self._ping_s, self._tick)
         watcher = loop.create_task(_await_departure(receive, self._leave))
         try:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
@@ -78,9 +75,7 @@ class RunStream(EventSourceResponse):
                 block = PING
             self._ping_due = False
             self._since = loop.time()
-            self._sending = True
             await send({"type": "http.response.body", "body": block, "more_body": not ended})
-            self._sending = False
             if ended:
                 return
 
@@ -89,19 +84,14 @@ class RunStream(EventSourceResponse):
         self._reader.wake()
 
     def _tick(self) -> None:
-        """The one timer: drop a client that does not read, ping one that has nothing to read."""
+        """The one timer: ping a client that has had nothing to read for a while."""
         loop = asyncio.get_running_loop()
-        limit = self._options.send_timeout_s if self._sending else self._options.ping_s
-        due = self._since + limit
-        if loop.time() < due:
-            self._timer = loop.call_at(due, self._tick)
-        elif self._sending:
-            self._gone = True
-            self._abort()
-        else:
+        due = self._since + self._ping_s
+        if loop.time() >= due:
             self._ping_due = True
             self._reader.wake()
-            self._timer = loop.call_later(self._options.ping_s, self._tick)
+            due = loop.time() + self._ping_s
+        self._timer = loop.call_at(due, self._tick)
 
 
 class RunAnswer(Response):

@@ -16,6 +16,7 @@ from app.reasoning.verdict import LaneState
 from app.record.entry import LaneRecord
 
 MAX_LANE_CHARS = 1_000_000
+BURST = 64  # items in a row
 CHARS_PER_TOKEN = 4  # the usual rule of thumb for an estimate where a model reports no usage
 
 
@@ -49,12 +50,16 @@ class Lane:
 
     async def _listen(self) -> None:
         """Iterate the model to its end; every way out of here ends the lane."""
+        heard = 0
         try:
             async with aclosing(self._model.ask(self._prompt())) as stream:
                 async for item in stream:
                     if self.ended.done():
                         return
                     self._hear(item)
+                    heard += 1
+                    if heard % BURST == 0:
+                        await asyncio.sleep(0)  # a model that never waits must not keep the loop, nor our timers
             self._conclude()
         except ModelError as error:
             self.end(error.outcome, error.reason, error.message, retryable=error.retryable)
@@ -97,6 +102,8 @@ class Lane:
         """Thinking is progress; only text of the answer is a first token."""
         for kind, text in said:
             if not text.isspace():
+                if self._progress_at is None:
+                    self._arm(now)  # the idle limit may be shorter than what was left of the first token's
                 self._progress_at = now
                 if kind == "answer":
                     self._ttft = now - self._started
@@ -122,12 +129,17 @@ class Lane:
         quiet_due = (self._progress_at or self._started) + silence
         due = min(self._due, quiet_due)
         if self._clock() < due:
-            self._timer = self._run.loop.call_at(due, self._tick)
+            self._arm(due)
             return
         reason = self._due_reason
         if quiet_due < self._due:
             reason = "first_token_timeout" if self._progress_at is None else "idle_timeout"
         self.end("timeout", reason, _TIMEOUTS[reason], retryable=True)
+
+    def _arm(self, due: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._run.loop.call_at(due, self._tick)
 
     def end(self, outcome: Outcome, reason: str | None, message: str | None, *, retryable: bool = False) -> None:
         """End the lane, once; later calls change nothing. A task that still listens is cancelled."""
@@ -159,7 +171,7 @@ class Lane:
             return self._usage
         if not self._chars:
             return Usage()
-        answer, thinking = (sum(map(len, texts)) // CHARS_PER_TOKEN for texts in (self._answer, self._thinking))
+        answer, thinking = (-(-sum(map(len, texts)) // CHARS_PER_TOKEN) for texts in (self._answer, self._thinking))
         return Usage(output_tokens=answer + thinking, thinking_tokens=thinking, source="estimated")
 
     # -- what the race and the record read

@@ -9,11 +9,12 @@ the outcome down within 500 ms and say `done`.
 
 import asyncio
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 from app.agreement import compare
-from app.events import Agreement, Change, Done, FinalAnswer, Preliminary, Start, Usage
+from app.events import Agreement, AuditState, Change, Done, FinalAnswer, Preliminary, Start, Usage
 from app.llm.model import LanguageModel
 from app.question import LaneName
 from app.reasoning.lane import Lane, milliseconds
@@ -26,6 +27,7 @@ log = logging.getLogger(__name__)
 START_GATE_S = 0.1
 DONE_GATE_S = 0.5
 CANCEL_GRACE_S = 0.25
+LAST_VERSION = 4  # of a record that is to stand, whatever was written before the fault
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +42,10 @@ class Race:
 
     def __init__(self, run: Run, models: dict[LaneName, LanguageModel], journal: Journal, limits: Limits) -> None:
         self.run = run
-        self.strays: list[asyncio.Task[None]] = []
+        self.strays: set[asyncio.Task[None]] = set()
         self._journal = journal
         self._limits = limits
         self._deadline = run.opened_at + run.question.deadline_s
-        self._opening: Opening | None = None
         self._reported: set[LaneName] = set()
         self._preliminary: str | None = None
         self.lanes: dict[LaneName, Lane] = {
@@ -54,30 +55,27 @@ class Race:
 
     async def conduct(self, opening: Opening) -> None:
         """Run to the end. Cancelling this task is not part of the design: stop the run instead."""
-        self._opening = opening
-        await self._say_start(opening)
+        durable = await self._journal.opened(opening).durable(START_GATE_S)
+        self.run.append(self._start("durable" if durable else "pending"))
         verdict = await self._await_verdict()
-        await self._end_lanes(verdict)
+        self._end_lanes(verdict)
         await self._conclude(verdict, opening)
 
-    async def _say_start(self, opening: Opening) -> None:
-        durable = await self._journal.opened(opening).durable(START_GATE_S)
+    def _start(self, audit: AuditState) -> Start:
         question = self.run.question
-        self.run.append(
-            Start(
-                run_id=self.run.run_id,
-                policy=question.policy,
-                lanes={"fast": {"model": question.fast.model}, "slow": {"model": question.slow.model}},
-                deadline_ms=round(question.deadline_s * 1000),
-                audit="durable" if durable else "pending",
-            )
+        return Start(
+            run_id=self.run.run_id,
+            policy=question.policy,
+            lanes={"fast": {"model": question.fast.model}, "slow": {"model": question.slow.model}},
+            deadline_ms=round(question.deadline_s * 1000),
+            audit=audit,
         )
 
     async def _await_verdict(self) -> Verdict:
         """Wait for lanes to end or for a stop, noting ends as they come, until the rules settle the run."""
         run, lanes = self.run, self.lanes
         while True:
-            for lane in lanes.values():
+            for lane in sorted(lanes.values(), key=lambda lane: lane.ended_at or 0.0):
                 self._report(lane)
             cause = run.stopping.result() if run.stopping.done() else None
             verdict = settle(lanes["fast"].state, lanes["slow"].state, cause)
@@ -90,7 +88,6 @@ class Race:
         """Say how a lane ended, once; before that, of a fast lane that completed, the preliminary answer."""
         if lane.name in self._reported or not lane.ended.done():
             return
-        self._reported.add(lane.name)
         end = lane.ended.result()
         if lane.name == "fast" and end.outcome == "completed":
             self._preliminary = lane.text
@@ -107,27 +104,31 @@ class Race:
                 )
             )
         self.run.append(end)
+        self._reported.add(lane.name)
 
-    async def _end_lanes(self, verdict: Verdict) -> None:
-        """Cancel what still runs and give the tasks a short grace; what does not stop is abandoned and counted."""
+    def _end_lanes(self, verdict: Verdict) -> None:
+        """Cancel what still runs."""
         self.run.acceptable = False
         reason = "superseded" if verdict.final_lane == "slow" else verdict.reason
         for lane in self.lanes.values():
             lane.end("cancelled", reason, None)
             self._report(lane)
+
+    async def release(self) -> None:
+        """Give the tasks of ended lanes a short grace; what does not stop is abandoned and counted."""
         tasks = [lane.task for lane in self.lanes.values() if not lane.task.done()]
         if tasks:
-            _, alive = await asyncio.wait(tasks, timeout=CANCEL_GRACE_S)
-            self.strays.extend(alive)
+            _, self.strays = await asyncio.wait(tasks, timeout=CANCEL_GRACE_S)
 
     async def _conclude(self, verdict: Verdict, opening: Opening) -> None:
-        """Say `final` if an answer stands, write the outcome down, say `done`."""
+        """Say `final` if an answer stands, let the lanes' tasks end, write the outcome down, say `done`."""
         agreement = self._agreement(verdict)
         kind: Change | None = None
         if verdict.final_lane is not None:
             kind = change(verdict.final_lane, agreement)
             text = self.lanes[verdict.final_lane].text
             self.run.append(FinalAnswer(verdict.final_lane, verdict.final_lane == "slow", text, agreement, kind))
+        await self.release()
         done = self._done(verdict)
         closing = self._closing(done, opening, agreement, kind)
         if not await self._journal.closed(closing).durable(DONE_GATE_S):
@@ -135,6 +136,22 @@ class Race:
             late = self._closing(done, opening, agreement, kind)
             self._journal.closed(replace(late, version=closing.version + 1))
         self.run.append(done)
+
+    def bury(self, opening: Opening) -> None:
+        """Close a log that a fault of ours left open, and write that down, as far as either can be done."""
+        run = self.run
+        if run.closed:
+            return
+        for lane in self.lanes.values():
+            lane.end("cancelled", "internal", None)
+        if not len(run):
+            _attempt(lambda: run.append(self._start("pending")))
+        for lane in self.lanes.values():
+            if lane.name not in self._reported:
+                run.append(lane.ended.result(), anywhere=True)
+        done = replace(self._done(Verdict("failed", None, "internal")), audit="pending")
+        _attempt(lambda: self._journal.closed(replace(self._closing(done, opening, None, None), version=LAST_VERSION)))
+        run.append(done, anywhere=True)
 
     def _agreement(self, verdict: Verdict) -> Agreement | None:
         if verdict.final_lane != "slow" or self._preliminary is None:
@@ -174,6 +191,13 @@ class Race:
             log=log_bytes,
             at_ms=at_ms,
         )
+
+
+def _attempt(step: Callable[[], object]) -> None:
+    try:
+        step()
+    except Exception:  # whatever fails again on the way to `done` must not keep it from being said
+        log.exception("a step towards `done` failed")
 
 
 def total(*usages: Usage) -> Usage:

@@ -119,7 +119,9 @@ class Run:
 
     def detach(self, reader: "Reader") -> None:
         """Forget a reader; when the last one leaves, `on_disconnect` decides what becomes of the run."""
-        self._readers.discard(reader)
+        if reader not in self._readers:
+            return
+        self._readers.remove(reader)
         if self._readers:
             return
         if self.closed:

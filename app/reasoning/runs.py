@@ -10,10 +10,8 @@ from cachetools import TTLCache
 from uuid_utils import uuid7
 
 from app.errors import NoSuchRun, NothingToAccept, ShuttingDown, TooManyRuns
-from app.events import Done, Usage
 from app.llm.model import LanguageModel
 from app.question import Caller, LaneName, Question
-from app.reasoning.lane import milliseconds
 from app.reasoning.race import Limits, Race
 from app.reasoning.run import Run
 from app.record.entry import Journal, Opening
@@ -33,13 +31,18 @@ class Models(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """How much the registry holds: live runs; finished runs by count, bytes of log and seconds since they ended."""
+    """How much the registry holds: live runs; finished runs by count, bytes and seconds since they ended."""
 
     live: int = 1000
     kept: int = 1000
     kept_bytes: int = 64 * 1024 * 1024
     kept_s: float = 300.0
     disconnect_grace_s: float = 15.0
+
+
+def _weight(run: Run) -> int:
+    """About how many bytes a finished run holds: its log and its question."""
+    return run.size + sum(len(message.content) for message in run.question.messages)
 
 
 class Runs:
@@ -56,7 +59,7 @@ class Runs:
             maxsize=bounds.kept_bytes,
             ttl=bounds.kept_s,
             timer=asyncio.get_running_loop().time,
-            getsizeof=lambda run: run.size,
+            getsizeof=_weight,
         )
         self.strays: set[asyncio.Task[None]] = set()
         self.draining = False
@@ -85,25 +88,17 @@ class Runs:
 
     async def _supervise(self, race: Race, opening: Opening) -> None:
         """Conduct the race; whatever goes wrong, the log ends with one `done` and the run leaves the live ones."""
-        run = race.run
         try:
             await race.conduct(opening)
         except Exception:  # the last boundary of a run: a bug of ours must still end the stream, truthfully
-            log.exception("run failed", extra={"run_id": run.run_id})
+            log.exception("run failed", extra={"run_id": opening.run_id})
+            race.bury(opening)
+            await race.release()
+        except asyncio.CancelledError:
+            race.bury(opening)
+            raise
         finally:
-            if not run.closed:
-                self._bury(race)
             self._retire(race)
-
-    def _bury(self, race: Race) -> None:
-        """Close a run that a bug or a cancelled supervisor left open."""
-        run = race.run
-        for lane in race.lanes.values():
-            lane.end("cancelled", "internal", None)
-        latency_ms = milliseconds(run.loop.time() - run.opened_at)
-        slow = latency_ms > self._limits.slow_threshold_ms
-        done = Done("failed", None, False, "internal", Usage(), None, latency_ms, slow, run.fingerprint, "pending")
-        run.append(done, anywhere=True)
 
     def _retire(self, race: Race) -> None:
         run = race.run
@@ -112,16 +107,16 @@ class Runs:
             log.warning("a lane did not stop when it was cancelled", extra={"run_id": run.run_id})
             self.strays.add(stray)
             stray.add_done_callback(self.strays.discard)
-        while len(self._kept) >= self._bounds.kept:
+        while len(self._kept) >= max(self._bounds.kept, 1):
             self._kept.popitem()
-        if run.size <= self._bounds.kept_bytes:
+        if self._bounds.kept and _weight(run) <= self._bounds.kept_bytes:
             self._kept[run.run_id] = run
 
     # -- finding runs again
 
     def find(self, run_id: str, caller: Caller) -> Run | None:
         """A live or lately finished run of this caller, on this instance."""
-        run = self._live.get(run_id) or self._kept.get(run_id)
+        run = self._live.get(run_id, self._kept.get(run_id))  # not `or`: a run is falsy until it has said `start`
         return run if run is not None and run.caller == caller else None
 
     def cancel(self, run_id: str, caller: Caller) -> Run:

@@ -78,6 +78,8 @@ def settle(fast: LaneState, slow: LaneState, cause: Cause | None = None) -> Verd
     rule = SETTLED[fast.standing, slow.standing]
     if rule == "verified":
         return Verdict("completed", "slow", None)
+    if cause == "accepted" and fast.standing != "completed":
+        cause = "cancelled"  # nothing was there to accept, and `partial` promises an answer
     if cause is not None:
         status, reason = STOPPED[cause]
         return Verdict(status, "fast" if fast.outcome == "completed" else None, reason)
@@ -85,7 +87,7 @@ def settle(fast: LaneState, slow: LaneState, cause: Cause | None = None) -> Verd
         return None
     if rule == "unverified":
         return Verdict("partial", "fast", slow.reason)
-    last = max(fast, slow, key=lambda lane: lane.ended_at or 0.0)
+    last = fast if (fast.ended_at or 0.0) > (slow.ended_at or 0.0) else slow  # in a tie the slow lane is said last
     return Verdict("timeout" if last.standing == "timeout" else "failed", None, last.reason)
 
 

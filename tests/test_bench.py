@@ -1,0 +1,86 @@
+"""The benchmark runs, counts right, and says what it must. Nothing here looks at a time: machines differ."""
+
+import asyncio
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from bench.load import Job, Load
+from bench.plan import read_answer
+from bench.servers import Target
+from bench.upstream import Counters, Stream, Wheel
+
+ROOT = Path(__file__).parent.parent
+MODEL = "5t-3ms-5ttft"
+STREAMS = 3
+COSTS = {
+    "server_us_per_event", "database_us_per_event", "cpu_us_per_event", "server_ms_per_request", "cpu_ms_per_request",
+    "added_first_token_us_p50", "added_first_token_us_p99", "added_token_us_p50", "added_token_us_p99",
+    "open_kib_per_stream", "peak_kib_per_stream",
+}  # fmt: skip
+
+
+def run_bench(out: Path) -> dict[str, Any]:
+    """The result of the whole command, run small."""
+    options = ["--workloads", MODEL, "--streams", str(STREAMS), "--repeats", "1", "--seconds", "0.1", "--no-pin"]
+    command = [sys.executable, "-m", "bench", *options, "--out", str(out)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=90, check=False)
+    assert done.returncode == 0, done.stderr
+    result: dict[str, Any] = json.loads(out.read_text())
+    return result
+
+
+def test_the_benchmark_counts_every_event_of_every_target(tmp_path: Path) -> None:
+    """A run of the benchmark writes where it ran and, for each target, its costs and the events that were due."""
+    result = run_bench(tmp_path / "result.json")
+    assert {"processor", "cores", "python", "packages", "commit", "system"} <= result["where"].keys()
+    assert [cell["target"] for cell in result["cells"]] == ["direct", "baseline", "tandem"]
+    for cell in result["cells"]:
+        (block,) = cell["repeats"]
+        assert block["asked"] >= STREAMS
+        assert block["whole"] == block["asked"]
+        assert block["events"] == block["expected_events"] > block["tokens"] > 0
+        if cell["target"] != "direct":
+            assert COSTS - {name for name, value in cell["median"].items() if value is not None} == set()
+
+
+@pytest_asyncio.fixture
+async def upstream_port() -> Any:
+    """The fake upstream on this test's own loop."""
+    loop = asyncio.get_running_loop()
+    wheel, counters = Wheel(loop), Counters()
+    server = await loop.create_server(lambda: Stream(wheel, counters), "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+
+
+async def load(port: int, model: str, expected_tokens: int) -> dict[str, Any]:
+    """One request that expects so many tokens."""
+    target, answer = Target("direct", port, None), read_answer(model)
+    body = target.body(answer)
+    job = Job(port, target.path, body, "openai", expected_tokens, streams=1, seconds=0, ramp_s=0, limit_s=5)
+    return await Load(job).run()
+
+
+async def test_an_answer_with_too_few_tokens_is_not_whole(upstream_port: int) -> None:
+    """A stream that lacks a token is counted as wrong, never as whole."""
+    seen = await load(upstream_port, "4t-1ms", expected_tokens=5)
+    assert (seen["whole"], seen["count_errors"], seen["tokens"]) == (0, 1, 4)
+
+
+@pytest.mark.parametrize("model", ["7t-0ms", "7t-2ms-3ttft"])
+async def test_upstream_answers_as_its_models_name_says(upstream_port: int, model: str) -> None:
+    """Upstream sends as many tokens as the name of the model says, with or without gaps."""
+    seen = await load(upstream_port, model, expected_tokens=7)
+    assert (seen["whole"], seen["tokens"], seen["events"]) == (1, 7, 11)
+
+
+def test_a_model_without_tokens_is_no_workload() -> None:
+    """A name that says no number of tokens is refused."""
+    with pytest.raises(ValueError, match="no workload"):
+        read_answer("W7")

@@ -1,0 +1,101 @@
+"""The outermost layer: no web page may start races on somebody's laptop, and every answer has its headers."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+from servers import Server, serving
+from wire import head, tell
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+OURS = ["localhost", "LOCALHOST:8080", "127.0.0.1", "127.0.0.1:80", "127.8.9.1:8080", "[::1]", "[::1]:8080"]
+FOREIGN = [
+    "example.com", "localhost.evil.com", "127.0.0.1.evil.com", "evil.com:8080", "localhost@evil.com", "evil.localhost",
+    "0.0.0.0", "192.168.1.5:8080", "[::1].evil.com", "[::]", "127.0.0.1:", "localhost:8080:80", "127.1", "", None,
+]  # fmt: skip
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def server() -> AsyncIterator[Server]:
+    """A server on loopback, guarded."""
+    async with serving() as server:
+        yield server
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def public() -> AsyncIterator[Server]:
+    """A server as it is when it was bound publicly on purpose."""
+    async with serving(guard=False, host="0.0.0.0", allow_anonymous=True) as server:
+        yield server
+
+
+@pytest.mark.parametrize("host", OURS)
+async def test_loopback_names_are_answered(server: Server, host: str) -> None:
+    """A request to a loopback name is answered, with or without a port."""
+    assert (await tell(server.port, head("GET", "/health/live", host=host))).status == 200
+
+
+@pytest.mark.parametrize("host", FOREIGN)
+async def test_foreign_names_are_refused(server: Server, host: str | None) -> None:
+    """A request to any other name, or to none, may come from a rebound DNS name and is refused, whatever it wants."""
+    for request in (head("GET", "/v1/reason?input=hi", host=host), head("GET", "/", host=host)):
+        refused = await tell(server.port, request)
+        assert (refused.status, refused.headers["content-type"]) == (403, "application/problem+json")
+        assert refused.json()["code"] == "foreign_page"
+        assert refused.json()["request_id"] == refused.headers["x-request-id"]
+    assert server.journal is not None
+    assert not server.journal.openings
+
+
+async def test_two_hosts_are_refused(server: Server) -> None:
+    """A request with two Host headers is refused when the first is foreign, and never reaches the application."""
+    refused = await tell(server.port, head("GET", "/health/live", "Host: localhost", host="evil.com"))
+    assert refused.status in {400, 403}
+    refused = await tell(server.port, head("GET", "/health/live", "Host: evil.com", host="localhost"))
+    assert refused.status in {400, 403}
+
+
+@pytest.mark.parametrize("site", ["same-origin", "same-site", "none", None])
+async def test_own_pages_are_answered(server: Server, site: str | None) -> None:
+    """A page of our own, a typed address and a program that is no browser are answered."""
+    lines = () if site is None else (f"Sec-Fetch-Site: {site}",)
+    assert (await tell(server.port, head("GET", "/health/live", *lines))).status == 200
+
+
+@pytest.mark.parametrize("site", ["cross-site", "Cross-Site"])
+async def test_pages_of_other_sites_are_refused(server: Server, site: str) -> None:
+    """A request that the browser marks as another site's is refused."""
+    refused = await tell(server.port, head("GET", "/v1/reason?input=hi", f"Sec-Fetch-Site: {site}"))
+    assert (refused.status, refused.json()["code"]) == (403, "foreign_page")
+
+
+async def test_a_public_server_has_other_guards(public: Server) -> None:
+    """A server that was bound publicly on purpose does not judge by names."""
+    request = head("GET", "/health/live", "Sec-Fetch-Site: cross-site", host="tandem.example.com")
+    assert (await tell(public.port, request)).status == 200
+
+
+@pytest.mark.parametrize("path", ["/", "/health/live", "/nowhere", "/v1/reason", "/console/nothing.js"])
+async def test_every_answer_has_the_security_headers(server: Server, path: str) -> None:
+    """Each answer, an error too, forbids sniffing, foreign scripts, frames and referrers."""
+    headers = (await server.client.get(path)).headers
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["referrer-policy"] == "no-referrer"
+    assert "default-src 'none'" in headers["content-security-policy"]
+    assert "frame-ancestors 'none'" in headers["content-security-policy"]
+    assert "server" not in headers
+
+
+@pytest.mark.parametrize("given", ["abc", "A.b_c-9", "x" * 128])
+async def test_a_valid_request_id_is_kept(server: Server, given: str) -> None:
+    """The caller's own request id comes back."""
+    assert (await server.client.get("/health/live", headers={"X-Request-ID": given})).headers["x-request-id"] == given
+
+
+@pytest.mark.parametrize("given", [b"", b"x" * 129, b"a b", b"a\tb", b"<script>", b"\xe9", b"a\xff"])
+async def test_another_request_id_is_replaced(server: Server, given: bytes) -> None:
+    """A request id that could do harm in a log is replaced by one of ours."""
+    answer = await server.client.get("/health/live", headers=[(b"X-Request-ID", given)])
+    assert len(answer.headers.get_list("x-request-id")) == 1
+    assert len(answer.headers["x-request-id"]) == 32

@@ -1,0 +1,431 @@
+"""One question, one stream, over real sockets: its bytes, its headers, coming back to it, stopping it, leaving it."""
+
+import asyncio
+import itertools
+import json
+import signal
+import socket
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+import pytest
+from entries import opening
+from servers import FAST, SLOW, Server, assert_quiet, eventually, serving
+from wire import dialled, head, post, read_events, reply, tell, valid_stream
+
+from app.http.parts import LOCAL
+from app.http.server import bind, build
+from app.main import create_app
+from app.postgres.runs import RunStore
+
+QUESTION = {"input": "Why is the sky blue?"}
+HANG = "scripted:hang"
+SHORT = "scripted:fast?first=0.005&gap=0&tokens=5"
+ENDLESS = "scripted:endless?first=0&gap=0.002"
+
+
+async def ask(server: Server, **fields: Any) -> httpx.Response:
+    """The whole answer to a question."""
+    return await server.client.post("/v1/reason", json={**QUESTION, **fields})
+
+
+def lanes(fast: str, slow: str, **limits: float) -> dict[str, Any]:
+    """Which models to ask, with limits on the slow one."""
+    return {"fast": {"model": fast}, "slow": {"model": slow, **limits}}
+
+
+class Tail:
+    """A stream that is being read, piece by piece."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        self.response = response
+        self.raw = b""
+        self._pieces = response.aiter_raw()
+
+    @property
+    def run_id(self) -> str:
+        """The run it is of."""
+        return self.response.headers["x-run-id"]
+
+    async def until(self, text: bytes) -> bytes:
+        """Read until the text has come, and on to the end of its piece."""
+        while text not in self.raw:
+            self.raw += await anext(self._pieces)
+        return self.raw
+
+    async def rest(self) -> bytes:
+        """Read to the end."""
+        async for piece in self._pieces:
+            self.raw += piece
+        return self.raw
+
+
+async def opened(server: Server, method: str, path: str, **request: Any) -> Tail:
+    """Send a request and return once its head is there."""
+    return Tail(await server.client.send(server.client.build_request(method, path, **request), stream=True))
+
+
+async def started(server: Server, **fields: Any) -> Tail:
+    """A stream of which the fast lane has ended."""
+    tail = await opened(server, "POST", "/v1/reason", json={**QUESTION, **fields})
+    await tail.until(b"event: lane_end")
+    return tail
+
+
+async def test_a_stream_keeps_the_protocol() -> None:
+    """A POST streams start, both lanes, final and done, every byte as the protocol says."""
+    async with serving() as server:
+        answer = await ask(server)
+    events = valid_stream(answer.content)
+    assert {event.run_id for event in events} == {answer.headers["x-run-id"]}
+    start, done = events[0].data, events[-1].data
+    assert start["lanes"] == {"fast": {"model": FAST}, "slow": {"model": SLOW}}
+    assert (start["protocol"], start["policy"], start["source"], start["audit"]) == (1, "race", "live", "durable")
+    assert (done["status"], done["final_lane"], done["verified"], done["audit"]) == (
+        "completed",
+        "slow",
+        True,
+        "durable",
+    )
+
+
+async def test_a_stream_has_its_headers() -> None:
+    """A stream says what it is, whose run it is, and that nothing on the way may hold or change it."""
+    async with serving() as server:
+        answer = await server.client.post("/v1/reason", json=QUESTION, headers={"X-Request-ID": "mine-1"})
+    headers = answer.headers
+    assert headers["content-type"].partition(";")[0] == "text/event-stream"
+    assert headers.get_list("cache-control") == ["no-cache, no-transform"]
+    assert headers["x-accel-buffering"] == "no"
+    assert (headers["x-run-source"], headers["x-request-id"]) == ("live", "mine-1")
+    assert "content-security-policy" in headers
+    assert "content-encoding" not in headers
+
+
+async def test_a_get_is_the_same_question() -> None:
+    """A GET asks what the POST with the same fields asks: same fingerprint, same answers."""
+    fields: dict[str, Any] = {**QUESTION, "deadline_s": 7.5, "experiment": "e", "on_disconnect": "finish"}
+    async with serving() as server:
+        by_post = valid_stream((await ask(server, **fields)).content)
+        by_get = valid_stream((await server.client.get("/v1/reason", params=fields)).content)
+        assert server.journal is not None
+        questions = [opening.question for opening in server.journal.openings]
+    assert questions[0] == questions[1]
+    for name in ("final", "done"):
+        texts = [[e.data.get("text"), e.data.get("fingerprint")] for e in (*by_post, *by_get) if e.name == name]
+        assert texts[0] == texts[1]
+
+
+OUTCOMES = {
+    "completed": lanes(SHORT, SHORT),
+    "partial": lanes(SHORT, "scripted:error?first=0.02"),
+    "failed": lanes("scripted:error?first=0", "scripted:empty?first=0"),
+    "timeout": lanes("scripted:error?first=0", HANG, timeout_s=0.03),
+}
+
+
+@pytest.mark.parametrize("status", OUTCOMES)
+async def test_an_answer_without_a_stream_tells_the_same(status: str) -> None:
+    """With `stream: false` the same events come as one object, 200 whatever the outcome."""
+    async with serving() as server:
+        stream = valid_stream((await ask(server, **OUTCOMES[status])).content)
+        answer = await ask(server, stream=False, **OUTCOMES[status])
+    whole = answer.json()
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
+    assert list(whole) == ["start", "preliminary", "lanes", "final", "done"]
+    assert (whole["done"]["status"], stream[-1].data["status"]) == (status, status)
+    assert whole["start"]["run_id"] == answer.headers["x-run-id"]
+    names = {event.name for event in stream}
+    for name in ("preliminary", "final"):
+        assert (whole[name] is not None) == (name in names)
+    ends = [(e.data["lane"], e.data["outcome"], e.data["reason"]) for e in stream if e.name == "lane_end"]
+    assert [(lane["lane"], lane["outcome"], lane["reason"]) for lane in whole["lanes"]] == ends
+
+
+async def test_an_answer_without_a_stream_is_cancelled_from_beside() -> None:
+    """With `stream: false` a cancelled run is a 200 whose `done` says so."""
+    async with serving() as server:
+        asking = asyncio.create_task(ask(server, stream=False, **lanes(HANG, HANG)))
+        await eventually(lambda: server.runs.live)
+        run_id = next(iter(server.runs._live))
+        await server.client.post(f"/v1/runs/{run_id}/cancel")
+        assert (await asking).json()["done"]["status"] == "cancelled"
+
+
+async def test_cancel_ends_the_stream() -> None:
+    """A cancelled run ends with `done`, status `cancelled`, its preliminary standing; cancelling again is harmless."""
+    async with serving() as server:
+        tail = await started(server, **lanes(SHORT, HANG))
+        for _ in range(2):
+            assert (await server.client.post(f"/v1/runs/{tail.run_id}/cancel")).status_code == 200
+        events = valid_stream(await tail.rest())
+        again = await server.client.post(f"/v1/runs/{tail.run_id}/cancel")
+    assert again.json() == {"run_id": tail.run_id, "ended": True}
+    assert events[-1].data["status"] == "cancelled"
+    assert (events[-2].name, events[-2].data["verified"]) == ("final", False)
+
+
+async def test_accept_takes_the_preliminary() -> None:
+    """An accepted preliminary is the unverified final, and `done` is partial, accepted."""
+    async with serving() as server:
+        tail = await started(server, **lanes(SHORT, HANG))
+        assert (await server.client.post(f"/v1/runs/{tail.run_id}/accept")).status_code == 200
+        events = valid_stream(await tail.rest())
+        late = await server.client.post(f"/v1/runs/{tail.run_id}/accept")
+    assert (events[-1].data["status"], events[-1].data["reason"]) == ("partial", "accepted")
+    assert (events[-2].data["lane"], events[-2].data["change"]) == ("fast", "unverified")
+    assert (late.status_code, late.json()["code"]) == (409, "nothing_to_accept")
+
+
+async def test_nothing_can_be_accepted_before_there_is_something() -> None:
+    """Accepting while there is no preliminary is a 409 and changes nothing."""
+    async with serving() as server:
+        tail = await opened(server, "POST", "/v1/reason", json={**QUESTION, **lanes(HANG, HANG)})
+        refused = await server.client.post(f"/v1/runs/{tail.run_id}/accept")
+        assert (refused.status_code, refused.json()["code"]) == (409, "nothing_to_accept")
+        await server.client.post(f"/v1/runs/{tail.run_id}/cancel")
+        assert valid_stream(await tail.rest())[-1].data["status"] == "cancelled"
+
+
+async def test_a_live_run_can_be_resumed_anywhere() -> None:
+    """Whoever comes back to a live run at any event gets the identical rest, by both addresses."""
+    async with serving() as server:
+        tail = await started(server, **lanes(SHORT, HANG))
+        count = len(read_events(tail.raw))
+        seen = [{"Last-Event-ID": f"{tail.run_id}:{seq}"} for seq in range(count)]
+        paths = [f"/v1/runs/{tail.run_id}/events", "/v1/reason?input=ignored"]
+        back = [await opened(server, "GET", paths[n % 2], headers=headers) for n, headers in enumerate(seen)]
+        back.append(await opened(server, "GET", paths[0]))
+        await server.client.post(f"/v1/runs/{tail.run_id}/cancel")
+        whole = await tail.rest()
+        rests = [await other.rest() for other in back]
+        assert server.journal is not None
+        assert len(server.journal.openings) == 1
+    blocks = [block + b"\n\n" for block in whole.split(b"\n\n")[:-1]]
+    assert rests == [*(b"".join(blocks[seq + 1 :]) for seq in range(count)), whole]
+
+
+@pytest.mark.parametrize("kept", [1000, 0])
+async def test_an_ended_run_can_be_resumed_anywhere(dsn: str, kept: int) -> None:
+    """The rest of an ended run is equal to the byte, from memory or from the record; after `done` it is a 204."""
+    async with serving(dsn, kept_runs=kept) as server:
+        answer = await ask(server, **lanes(SHORT, SHORT))
+        run_id = answer.headers["x-run-id"]
+        assert (server.runs.find(run_id, LOCAL) is not None) == bool(kept)
+        blocks = [block + b"\n\n" for block in answer.content.split(b"\n\n")[:-1]]
+        for seq in range(-1, len(blocks)):
+            headers = {} if seq < 0 else {"Last-Event-ID": f"{run_id}:{seq}"}
+            rest = await server.client.get(f"/v1/runs/{run_id}/events", headers=headers)
+            last = seq == len(blocks) - 1
+            assert (rest.status_code, rest.content) == (204 if last else 200, b"".join(blocks[seq + 1 :]))
+            assert rest.headers["x-run-id"] == run_id
+        beyond = await server.client.get(f"/v1/runs/{run_id}/events?last_event_id={run_id}:{len(blocks)}")
+        assert (beyond.status_code, beyond.json()["code"]) == (422, "bad_last_event_id")
+
+
+async def test_an_interrupted_run_ends_truthfully(dsn: str) -> None:
+    """Whoever resumes a run whose server died gets `done`, failed, interrupted, numbered on from what was seen."""
+    async with serving(dsn) as server:
+        store = server.parts.records
+        assert isinstance(store, RunStore)
+        run = opening(caller="local")
+        await store.write([run])
+        running = await server.client.get(f"/v1/runs/{run.run_id}/events")
+        assert (running.status_code, running.json()["code"]) == (409, "run_not_live")
+        assert "retry-after" in running.headers
+        await store.close_interrupted(datetime.now(UTC))
+        headers = {"Last-Event-ID": f"{run.run_id}:41"}
+        rest = await server.client.get("/v1/reason", headers=headers)
+    (done,) = read_events(rest.content)
+    assert (done.name, done.run_id, done.seq) == ("done", run.run_id, 42)
+    assert (done.data["status"], done.data["reason"]) == ("failed", "interrupted")
+
+
+async def test_the_record_of_a_run_is_there_when_done_is_durable(dsn: str) -> None:
+    """A run whose `done` says durable is in the record and in the list at once."""
+    async with serving(dsn) as server:
+        answer = await ask(server, experiment="e1", **lanes(SHORT, SHORT))
+        assert valid_stream(answer.content)[-1].data["audit"] == "durable"
+        run_id = answer.headers["x-run-id"]
+        record = (await server.client.get(f"/v1/runs/{run_id}")).json()
+        listed = (await server.client.get("/api/experiments?experiment=e1")).json()["experiments"]
+    assert (record["run_id"], record["status"]) == (run_id, "completed")
+    assert [run["run_id"] for run in listed] == [run_id]
+    assert "payload" not in listed[0]
+
+
+async def test_a_run_ends_when_its_reader_leaves() -> None:
+    """Without a grace, a run is cancelled when its last reader leaves."""
+    async with serving(disconnect_grace_s=0) as server:
+        tail = await started(server, **lanes(SHORT, HANG))
+        await tail.response.aclose()
+        await eventually(lambda: server.runs.live == 0, 0.5)
+        assert server.journal is not None
+        assert (server.journal.closings[-1].status, server.journal.closings[-1].reason) == ("cancelled", "client_gone")
+
+
+async def test_an_answer_without_a_stream_ends_when_its_reader_leaves() -> None:
+    """A client that leaves a `stream: false` request is a reader that leaves."""
+    async with serving(disconnect_grace_s=0) as server:
+        request = post(b'{"input": "x", "stream": false, "fast": {"model": "scripted:hang"}}')
+        async with dialled(server.port, request):
+            await eventually(lambda: server.runs.live)
+        await eventually(lambda: server.runs.live == 0, 0.5)
+
+
+async def test_a_reader_who_comes_back_in_time_gets_the_rest() -> None:
+    """Within the grace a run waits for its reader, who then gets the rest; without one it is cancelled."""
+    async with serving(disconnect_grace_s=0.2) as server:
+        tail = await started(server, **lanes(SHORT, HANG))
+        await tail.response.aclose()
+        await eventually(lambda: next(iter(server.runs._live.values())).readers == 0)
+        last = read_events(tail.raw)[-1].seq
+        back = await opened(server, "GET", "/v1/reason", headers={"Last-Event-ID": f"{tail.run_id}:{last}"})
+        await asyncio.sleep(0.25)
+        assert server.runs.live == 1
+        await server.client.post(f"/v1/runs/{tail.run_id}/cancel")
+        valid_stream(tail.raw + await back.rest())
+        left = await started(server, **lanes(SHORT, HANG))
+        await left.response.aclose()
+        await eventually(lambda: server.runs.live == 0, 1.0)
+
+
+async def test_a_run_may_finish_alone() -> None:
+    """With `on_disconnect: finish` a run goes on without a reader, to be resumed."""
+    async with serving(disconnect_grace_s=0) as server:
+        tail = await started(server, on_disconnect="finish", **lanes(SHORT, "scripted:slow?first=0.05&gap=0"))
+        await tail.response.aclose()
+        await eventually(lambda: server.runs.live == 0)
+        whole = (await server.client.get(f"/v1/runs/{tail.run_id}/events")).content
+    assert valid_stream(whole)[-1].data["status"] == "completed"
+    assert whole.startswith(tail.raw)
+
+
+async def test_silence_is_filled_with_pings_of_one_line() -> None:
+    """A silent stream is kept alive with `: ping` and one newline, and stays valid."""
+    async with serving(ping_s=0.02) as server:
+        tail = await started(server, **lanes(SHORT, HANG))
+        quiet = len(tail.raw)
+        await tail.until(b": ping\n: ping\n: ping\n")
+        assert tail.raw[quiet:].replace(b": ping\n", b"") == b""
+        await server.client.post(f"/v1/runs/{tail.run_id}/cancel")
+        assert valid_stream(await tail.rest())[-1].data["status"] == "cancelled"
+
+
+async def test_a_stream_that_speaks_is_not_pinged() -> None:
+    """A stream with events has no pings."""
+    async with serving(ping_s=0.2) as server:
+        tail = await started(server, **lanes(SHORT, ENDLESS), deadline_s=0.5)
+        assert b": ping" not in await tail.rest()
+
+
+async def _deaf(port: int, request: bytes) -> socket.socket:
+    """A client with a tiny buffer that asks and never reads."""
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    client.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(client, ("127.0.0.1", port))
+    await asyncio.get_running_loop().sock_sendall(client, request)
+    return client
+
+
+LONG = "scripted:long?first=0&gap=0&tokens=20000"
+
+
+@pytest.mark.parametrize("how", ["stream", "resumed", "closing"])
+async def test_a_client_that_never_reads_is_dropped(how: str) -> None:
+    """A client that reads nothing of a long answer loses its connection after the send timeout, and holds nothing."""
+    async with serving(send_timeout_s=0.1, kept_runs=0 if how == "resumed" else 1000) as server:
+        asked = {"input": "x", **lanes(LONG, LONG)}
+        request = post(json.dumps(asked).encode(), *(["Connection: close"] if how == "closing" else []))
+        if how == "resumed":
+            run_id = (await ask(server, **asked)).headers["x-run-id"]
+            request = head("GET", f"/v1/runs/{run_id}/events")
+        await server.client.aclose()
+        await eventually(lambda: server.connections == 0)
+        with await _deaf(server.port, request):
+            await eventually(lambda: server.connections == 1)
+            await eventually(lambda: server.connections == 0, 3.0)
+            await assert_quiet(server)
+
+
+async def test_a_slow_reader_gets_everything() -> None:
+    """A client that reads slowly, but reads, gets every event."""
+    async with serving(send_timeout_s=0.25) as server:
+        body = json.dumps({"input": "x", **lanes(LONG, SHORT)}).encode()
+        client = await _deaf(server.port, post(body, "Connection: close"))
+        loop, raw = asyncio.get_running_loop(), b""
+        with client:
+            for count in itertools.count():
+                piece = await loop.sock_recv(client, 64 * 1024)
+                if not piece:
+                    break
+                raw += piece
+                if count % 8 == 0:
+                    await asyncio.sleep(0.01)
+    assert raw.endswith(b"0\r\n\r\n")
+
+
+async def test_connections_are_used_again() -> None:
+    """Requests in a pipeline on one connection are answered in order, streams among them."""
+    async with serving() as server:
+        stream = post(b'{"input": "x"}')
+        requests = [head("GET", "/health/live"), stream, stream, head("GET", "/nowhere"), stream]
+        async with dialled(server.port, b"".join(requests)) as (reader, _):
+            replies = [await reply(reader) for _ in requests]
+            assert server.connections == 1
+    assert [answer.status for answer in replies] == [200, 200, 200, 404, 200]
+    for answer in (replies[1], replies[2], replies[4]):
+        valid_stream(answer.body)
+
+
+async def test_too_many_runs_are_refused() -> None:
+    """Above MAX_LIVE_RUNS a question is a 503 that says when to come again; an ended run makes room."""
+    async with serving(max_live_runs=1) as server:
+        tail = await started(server, **lanes(SHORT, HANG))
+        refused = await ask(server)
+        assert (refused.status_code, refused.json()["code"]) == (503, "too_many_runs")
+        assert int(refused.headers["retry-after"]) > 0
+        await server.client.post(f"/v1/runs/{tail.run_id}/cancel")
+        await tail.rest()
+        await eventually(lambda: server.runs.live == 0)
+        assert (await ask(server)).status_code == 200
+
+
+async def test_draining_refuses_new_runs_and_ends_live_ones() -> None:
+    """A server that drains is alive but not ready, refuses questions, and ends every stream with `done`, shutdown."""
+    async with serving() as server:
+        tail = await started(server, **lanes(SHORT, HANG))
+        assert (await server.client.get("/health/ready")).status_code == 200
+        draining = asyncio.create_task(server.drain(30.0))
+        await eventually(lambda: server.runs.draining)
+        refused = await ask(server)
+        assert (refused.status_code, refused.json()["code"]) == (503, "shutting_down")
+        assert int(refused.headers["retry-after"]) > 0
+        ready = await server.client.get("/health/ready")
+        assert (ready.status_code, ready.json()["checks"]["process"]) == (503, "draining")
+        assert (await server.client.get("/health/live")).status_code == 200
+        assert (await server.client.get("/health")).json()["live_runs"] == 1
+        await server.drain(0.0)
+        done = valid_stream(await tail.rest())[-1].data
+        await draining
+    assert done["status"] == "shutdown"
+
+
+async def test_a_signal_drains_and_then_stops_the_server() -> None:
+    """A signal lets the live stream end with `done`, and only then the server stops; tests' servers catch none."""
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    async with serving() as server:
+        listener = bind("127.0.0.1", 0)
+        port = listener.getsockname()[1]
+        uvicorn = build(create_app(server.parts, guard_loopback=True), server.drain, 0.05)
+        task = asyncio.create_task(uvicorn._serve([listener]))
+        await eventually(lambda: uvicorn.started)
+        assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
+        body = b'{"input": "x", "slow": {"model": "scripted:hang"}}'
+        answering = asyncio.create_task(tell(port, post(body)))
+        await eventually(lambda: server.runs.live)
+        uvicorn.handle_exit(signal.SIGTERM, None)
+        assert valid_stream((await answering).body)[-1].data["status"] == "shutdown"
+        await asyncio.wait_for(task, 2)
