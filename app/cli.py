@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import resource
 import signal
 import socket
 import sys
@@ -23,6 +24,8 @@ from app.postgres.pool import translated
 from app.settings import Settings, read_settings
 from app.terminal.ask import ask as ask_in_terminal
 from app.wiring import open_services
+
+FILES = 65_536
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="One question, two models, one truthful stream.")
 
@@ -53,14 +56,24 @@ def serve() -> None:
 
 async def _serve(settings: Settings, listener: socket.socket) -> None:
     """Open the parts, serve, and close them again, also when a signal comes before the server stands."""
+    _raise_file_limit()
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None
     signal.signal(signal.SIGTERM, lambda *_: loop.call_soon_threadsafe(task.cancel))
     async with open_services(settings) as services:
         application = create_app(services.parts, guard_loopback=settings.loopback and settings.auth == "off")
-        server = build(application, services.drain, settings.shutdown_grace_s)
+        server = build(application, services.drain, settings.shutdown_grace_s, settings.send_timeout_s)
         _banner(settings, listener.getsockname()[1])
         await server.serve(sockets=[listener])
+
+
+def _raise_file_limit() -> None:
+    """A stream needs three files, its own and two upstream; the usual soft limit of 1,024 would end at 340."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
+    if soft < wanted:
+        with contextlib.suppress(ValueError, OSError):  # some systems keep a lower limit than they tell
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _banner(settings: Settings, port: int) -> None:

@@ -1,4 +1,4 @@
-"""A loop whose clock jumps: when nothing is ready it is at once the time of the next timer. An hour passes in no time."""
+"""A loop whose clock jumps: when nothing is ready it is at once the time of the next timer, and no time has passed."""
 
 import asyncio
 import selectors
@@ -30,6 +30,7 @@ class JumpingLoop(asyncio.SelectorEventLoop):
         super().__init__(self.clock)
 
     def time(self) -> float:
+        """The time that the selector has jumped to."""
         return self.clock.now
 
 

@@ -25,9 +25,11 @@ class MemoryJournal:
         self.closings: list[Closing] = []
 
     def opened(self, opening: Opening) -> _Receipt:
+        """As the protocol says."""
         self.openings.append(opening)
         return _Receipt(self.delay_s)
 
     def closed(self, closing: Closing) -> _Receipt:
+        """As the protocol says."""
         self.closings.append(closing)
         return _Receipt(self.delay_s)

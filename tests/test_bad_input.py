@@ -228,7 +228,7 @@ async def test_an_unknown_policy_is_told_the_known_ones(site: Site) -> None:
         ("deliberate:-1@scripted:fast", "deliberate"),
         ("deliberate:1000000@scripted:fast", "deliberate"),
         ("deliberate:3@nobody:x", "openai"),
-        ("deliberate:2@deliberate:2@" + FAST, "deliberate"),
+        ("deliberate:2@deliberate:2@" + FAST, "wrapper"),
     ],
 )
 async def test_unknown_models_are_refused(site: Site, model: str, hint: str) -> None:

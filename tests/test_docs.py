@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from app.errors import TandemError
+from app.errors import Refusal, StartupError, TandemError
 from app.events import FOLLOWS
 from app.reasoning.verdict import STOPPED
 from app.settings import Settings
@@ -30,8 +30,9 @@ def reasons() -> set[str]:
             if isinstance(node, ast.Call):
                 name = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
                 place = {"ModelError": 0, "refused": 0, "end": 1}.get(name)
-                if place is not None and len(node.args) > place and isinstance(node.args[place], ast.Constant):
-                    found.add(str(node.args[place].value))
+                constant = node.args[place] if place is not None and len(node.args) > place else None
+                if isinstance(constant, ast.Constant):
+                    found.add(str(constant.value))
     return {reason for reason in found if re.fullmatch(r"[a-z]+(_[a-z]+)*", reason)}
 
 
@@ -57,8 +58,7 @@ def test_setting_defaults_documented(name: str) -> None:
 
 def test_error_codes_documented() -> None:
     """RUNBOOK.md lists every code that a client can be refused with."""
-    internal = {"store_unavailable", "entry_rejected"}
-    assert table(RUNBOOK, "## Refusals") >= codes(TandemError) - internal
+    assert table(RUNBOOK, "## Refusals") == codes(Refusal) | {StartupError.code}
 
 
 def test_reasons_documented() -> None:

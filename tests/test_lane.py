@@ -16,7 +16,7 @@ from app.events import LaneEnd, Start, Usage
 from app.llm.model import Finish, Item, Piece, Prompt
 from app.question import LaneAsk
 from app.reasoning import lane as lane_module
-from app.reasoning.lane import Lane
+from app.reasoning.lane import AFTER_FINISH_S, Lane
 from app.reasoning.run import Run
 
 REPORTED: Final = Usage(7, 3, 1, 0, "reported")
@@ -153,8 +153,8 @@ def test_a_model_that_stops_thinking_is_idle() -> None:
 
 @pytest.mark.parametrize(
     "nothing",
-    [answer(""), answer(" ", "\n\t"), answer("\u2003\u2028\xa0"), [], thinking(" "), REPORTED, STOP],
-    ids=["empty", "white", "wide white", "no piece", "white thinking", "usage", "finish"],
+    [answer(""), answer(" ", "\n\t"), answer("\u2003\u2028\xa0"), [], thinking(" "), REPORTED],
+    ids=["empty", "white", "wide white", "no piece", "white thinking", "usage"],
 )
 def test_no_first_token(nothing: Item) -> None:
     """White space, empty pieces and frames without text never count as a first token."""
@@ -200,6 +200,21 @@ def test_white_space_before_the_first_token_is_passed_on() -> None:
 def test_ends(steps: list[Any], how: tuple[str, str | None]) -> None:
     """A lane completes only with an answer and the model's own end marker; every other end has its name."""
     assert hear(*steps).how == how
+
+
+@pytest.mark.parametrize(
+    "after", [[FOREVER], [ModelError("upstream_cut", "x")], [0.3, ModelError("upstream_error", "x")]]
+)
+def test_the_end_marker_decides(after: list[Step]) -> None:
+    """Once the model's end marker came the answer is whole, whatever the connection does then."""
+    heard = hear(0.5, answer("a"), STOP, *after)
+    assert heard.how == ("completed", None)
+    assert heard.after_s <= 0.5 + AFTER_FINISH_S
+
+
+def test_a_usage_behind_the_end_marker_counts() -> None:
+    """A usage that comes within a second of the end marker is the lane's."""
+    assert hear(answer("a"), STOP, 0.9, REPORTED, FOREVER).end.usage == REPORTED
 
 
 def test_a_fault_of_an_adapter_shows_no_secret() -> None:

@@ -140,6 +140,7 @@ async def test_urgent_first(model: local.LocalModel) -> None:
     order: list[str] = []
 
     async def ask(name: str, *, urgent: bool) -> None:
+        """Note the order of the answers."""
         asking = model.ask(asked("Tell a story.", 6, urgent=urgent))
         order.extend([name async for item in asking if isinstance(item, list)])
 
@@ -207,6 +208,7 @@ async def test_precedence_survives_cancelling() -> None:
     started = asyncio.Event()
 
     async def hold(*, urgent: bool) -> None:
+        """Take a turn and keep it for a moment."""
         async with precedence.turn(urgent=urgent):
             started.set()
             await asyncio.Event().wait()

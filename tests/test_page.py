@@ -48,6 +48,7 @@ async def page(context: BrowserContext, server: Process) -> AsyncIterator[Page]:
     opened = await context.new_page()
 
     def listen(message: ConsoleMessage) -> None:
+        """Note what the page complains about."""
         if message.type in {"error", "warning"}:
             complaints.append(message.text)
 
@@ -185,6 +186,7 @@ async def page_elsewhere() -> AsyncIterator[int]:
     """A web server of somebody else, by its port: one empty page."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer one request with the page."""
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 2\r\nconnection: close\r\n\r\nhi")
         await writer.drain()

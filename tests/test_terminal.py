@@ -120,6 +120,7 @@ def asked() -> Callable[..., Any]:
     """Asks a server and gives the exit code and what was printed."""
 
     async def run(url: str, *, json_output: bool = False, terminal: bool = False, width: int = 100) -> tuple[int, str]:
+        """Ask in a terminal of that width; the exit code and what was printed."""
         out = io.StringIO()
         console = Console(file=out, force_terminal=terminal, width=width, height=30, color_system=None)
         code = await ask(url, {"input": "Capital of France?"}, json_output=json_output, console=console)

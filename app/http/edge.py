@@ -57,6 +57,6 @@ def foreign(headers: Headers) -> ForeignPage | None:
     """Why a request to an unauthenticated loopback server is refused, or None: DNS rebinding and cross-site pages."""
     if not _LOOPBACK.fullmatch(",".join(headers.getlist("host"))):
         return ForeignPage("this server answers only to loopback names (localhost, 127.0.0.1, [::1]) while AUTH is off")
-    if headers.get("sec-fetch-site", "").lower() == "cross-site":
-        return ForeignPage("a page of another site may not use this server while AUTH is off")
+    if headers.get("sec-fetch-site", "").lower() in ("cross-site", "same-site"):
+        return ForeignPage("a page of another origin may not use this server while AUTH is off")
     return None

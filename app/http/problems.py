@@ -37,21 +37,23 @@ def problem(error: Refusal, request_id: str | None = None) -> Response:
 def install(app: FastAPI) -> None:
     """Teach the application to answer every error in this form."""
 
-    async def refused(request: Request, error: Exception) -> Response:
-        response = problem(translate(error), request.scope.get("request_id"))
-        if response.status_code == 405:
-            response.headers["Allow"] = ", ".join(_allowed(request))
-        return response
+    async def answer(request: Request, error: Exception) -> Response:
+        return answer_error(request, error)
 
-    async def failed(request: Request, error: Exception) -> Response:
-        log.error("request failed", exc_info=error, extra={"request_id": request.scope.get("request_id")})
-        return problem(
-            Internal("the server failed; the request id finds it in the log"), request.scope.get("request_id")
-        )
+    for kind in (Refusal, HTTPException, RequestValidationError, Exception):
+        app.add_exception_handler(kind, answer)
 
-    for kind in (Refusal, HTTPException, RequestValidationError):
-        app.add_exception_handler(kind, refused)
-    app.add_exception_handler(Exception, failed)
+
+def answer_error(request: Request, error: Exception) -> Response:
+    """The response to whatever a handler raised; what is no refusal is logged, and told without its details."""
+    request_id = request.scope.get("request_id")
+    refusal = translate(error)
+    if isinstance(refusal, Internal):
+        log.error("request failed", exc_info=error, extra={"request_id": request_id})
+    response = problem(refusal, request_id)
+    if response.status_code == 405:
+        response.headers["Allow"] = ", ".join(_allowed(request))
+    return response
 
 
 def _allowed(request: Request) -> list[str]:
@@ -72,7 +74,7 @@ def translate(error: Exception) -> Refusal:
         return MethodNotAllowed("this address does not take that method")
     if isinstance(error, HTTPException) and error.status_code == 404:
         return NoSuchRoute("there is nothing at this address; /docs lists what there is")
-    return Internal("the server failed")
+    return Internal("the server failed; the request id finds it in the log")
 
 
 def invalid(errors: Any, hint: str = "") -> MalformedRequest:  # noqa: ANN401  # pydantic's own list of dicts

@@ -6,6 +6,7 @@ from starlette.responses import Response
 from app.http.body import ReasonBody, query_to_body, read_body, read_query, to_question
 from app.http.parts import LOCAL, Parts
 from app.http.resume import last_event_id, resume
+from app.http.shortcut import Handler
 from app.http.stream import RunAnswer, RunStream
 
 _BODY = {
@@ -16,15 +17,24 @@ _BODY = {
 }
 
 
-def router(parts: Parts) -> APIRouter:
-    """The routes over these parts."""
-    routes = APIRouter(tags=["reason"])
+PATH = "/v1/reason"
 
-    @routes.post("/v1/reason", openapi_extra=_BODY, response_class=Response, summary="Ask a question")
+
+def asker(parts: Parts) -> Handler:
+    """The handler of POST over these parts."""
+
     async def ask(request: Request) -> Response:
         return answer(parts, await read_body(request, parts.max_body_bytes))
 
-    @routes.get("/v1/reason", response_class=Response, summary="Ask with EventSource, or resume with Last-Event-ID")
+    return ask
+
+
+def router(parts: Parts) -> APIRouter:
+    """The routes over these parts."""
+    routes = APIRouter(tags=["reason"])
+    routes.post(PATH, openapi_extra=_BODY, response_class=Response, summary="Ask a question")(asker(parts))
+
+    @routes.get(PATH, response_class=Response, summary="Ask with EventSource, or resume with Last-Event-ID")
     async def ask_by_url(request: Request) -> Response:
         query = read_query(request)
         seen = last_event_id(request, query.last_event_id)

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import socket
+import sys
 from collections.abc import Awaitable, Callable
 from functools import partial
 from types import FrameType
@@ -16,6 +17,7 @@ from app.errors import StartupError
 
 log = logging.getLogger(__name__)
 
+MAX_HEAD_BYTES = 64 * 1024
 CLOSE_S = 1.0  # for connections to close once every stream has ended
 BACKLOG = 4096
 
@@ -30,8 +32,26 @@ class Protocol(HttpToolsProtocol):
     def __init__(self, *args: Any, send_timeout_s: float, **kwargs: Any) -> None:  # noqa: ANN401  # uvicorn's own
         super().__init__(*args, **kwargs)
         self._send_timeout_s = send_timeout_s
+        self._head_bytes = 0
         self._unread = 0
         self._watch: asyncio.TimerHandle | None = None
+
+    def data_received(self, data: bytes) -> None:
+        """Some bytes; a request's head is bounded, because the parser bounds it not."""
+        self._head_bytes += len(data)
+        super().data_received(data)
+        if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
+            self.send_400_response("The head of the request is too large.")
+
+    def on_headers_complete(self) -> None:
+        """The head is whole; what follows is the body's to bound."""
+        self._head_bytes = -sys.maxsize
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """The next head begins."""
+        self._head_bytes = 0
+        super().on_message_complete()
 
     def pause_writing(self) -> None:
         """The buffer is full; the response waits."""
@@ -127,7 +147,7 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def build(
-    app: ASGIApp, drain: Callable[[float], Awaitable[None]], grace_s: float, send_timeout_s: float = 30.0
+    app: ASGIApp, drain: Callable[[float], Awaitable[None]], grace_s: float, send_timeout_s: float
 ) -> DrainingServer:
     """A server for the application, every option set on purpose; send_timeout_s: how long a client may read nothing."""
     config = Config(

@@ -50,6 +50,8 @@ class Catalogue:
         kind, _, rest = (wrapping if at and wrapping.partition(":")[0] in self._wrappers else name).partition(":")
         try:
             if kind in self._wrappers and at:
+                if wrapped.partition(":")[0] in self._wrappers:
+                    raise UnknownModel("a wrapper goes around a model, not around another wrapper")
                 return self._wrappers[kind]()(rest, self.get(lane, wrapped))
             if kind not in self._providers:
                 known = ", ".join([*self._providers, *(f"{wrapper}:...@provider" for wrapper in self._wrappers)])

@@ -16,6 +16,8 @@ from app.reasoning.verdict import LaneState
 from app.record.entry import LaneRecord
 
 MAX_LANE_CHARS = 1_000_000
+MAX_LANE_PIECES = 100_000  # each costs the log about 150 bytes
+AFTER_FINISH_S = 1.0  # for the usage that some models report behind their end marker
 BURST = 64  # items in a row
 CHARS_PER_TOKEN = 4  # the usual rule of thumb for an estimate where a model reports no usage
 
@@ -62,6 +64,8 @@ class Lane:
                         await asyncio.sleep(0)  # a model that never waits must not keep the loop, nor our timers
             self._conclude()
         except ModelError as error:
+            if self.finish_reason is not None:
+                self._conclude()  # the answer was whole; what came after its end marker does not matter
             self.end(error.outcome, error.reason, error.message, retryable=error.retryable)
         except Exception as error:  # noqa: BLE001  # the boundary to foreign code: a lane's fault must end only that lane
             self.end("failed", "lane_error", f"the model's adapter failed with {type(error).__name__}")
@@ -80,6 +84,8 @@ class Lane:
             self._usage = item
         else:
             self.finish_reason, self._version = item.reason, item.model_version
+            self._due = min(self._due, self._clock() + AFTER_FINISH_S)
+            self._arm(self._due)
 
     def _say(self, pieces: list[Piece]) -> None:
         """Note progress and pass the text on. White space is passed on, but is not a first token."""
@@ -95,7 +101,7 @@ class Lane:
         if self._progress_at is not None:
             self._progress_at = now
         self._run.say(self.name, said)
-        if self._chars > MAX_LANE_CHARS:
+        if self._chars > MAX_LANE_CHARS or len(self._answer) + len(self._thinking) > MAX_LANE_PIECES:
             raise ModelError("output_limit", "the model did not stop talking", outcome="incomplete")
 
     def _look_for_first_token(self, said: list[Piece], now: float) -> None:
@@ -130,6 +136,9 @@ class Lane:
         due = min(self._due, quiet_due)
         if self._clock() < due:
             self._arm(due)
+            return
+        if self.finish_reason is not None:
+            self._conclude()
             return
         reason = self._due_reason
         if quiet_due < self._due:

@@ -68,7 +68,7 @@ class Runs:
         """Start a run and return it. Raises ShuttingDown, TooManyRuns, UnknownModel before anything has begun."""
         if self.draining:
             raise ShuttingDown("this server is shutting down; ask another one, or again in a moment")
-        if len(self._live) >= self._bounds.live:
+        if len(self._live) + len(self.strays) >= self._bounds.live:
             raise TooManyRuns(f"{self._bounds.live} runs are live already (MAX_LIVE_RUNS); try again in a moment")
         models: dict[LaneName, LanguageModel] = {
             "fast": self._models.get("fast", question.fast.model),

@@ -38,6 +38,7 @@ class Closing:
     log is every event's bytes up to and including `done`, as the readers saw them; at_ms has one number an event:
     milliseconds since the run opened. A first closing (version 2) assumes that it will be stored in time and its `done`
     says `durable`; if that took too long, `done` said `pending` and a second closing (version 3) carries that log.
+    A fault of ours is recorded as version 4, which stands whatever was written before it.
     """
 
     opening: Opening
