@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from app.events import Agreement
 
 VERSION: Final = 1
-MAX_CHARS: Final = 20_000  # of both answers together; more would hold up the event loop
+MAX_CHARS: Final = 8_000  # of both answers together; more would hold up the event loop
 
 # Around a word these say nothing; all other signs ("+", "%", "€", "-", "#") are kept.
 _QUOTES: Final = "\"'`*_“”‘’«»„"  # noqa: RUF001  # these marks are meant
@@ -52,10 +52,11 @@ def compare(one: str, other: str) -> Agreement:
         return Agreement("agree", "exact", VERSION, None)
     if len(one) + len(other) > MAX_CHARS:
         return Agreement("unknown", "none", VERSION, None)
-    finals = _final(one), _final(other)
+    words = _words(one), _words(other)
+    finals = _final(words[0]), _final(words[1])
     if finals[0] and finals[1] and finals[0][0] != finals[1][0] and finals[0][1] == finals[1][1]:
         return Agreement("disagree", "final_number", VERSION, None)
-    if normalised(one) == normalised(other):
+    if words[0] == words[1]:
         return Agreement("agree", "exact", VERSION, None)
     stated = _stated(one)
     if stated is not None and stated == _stated(other):
@@ -70,7 +71,7 @@ def normalised(text: str) -> str:
 
 def final_number(text: str) -> Decimal | None:
     """The last number in the text, thousands separators removed; None when there is none that can be read."""
-    final = _final(text)
+    final = _final(_words(text))
     return final[0] if final else None
 
 
@@ -104,9 +105,8 @@ def _read(word: str) -> _Reading | None:
     return _Reading(Decimal(text.replace(",", "")), before, after, len(matches))
 
 
-def _final(text: str) -> tuple[Decimal, tuple[str, ...]] | None:
+def _final(words: list[str]) -> tuple[Decimal, tuple[str, ...]] | None:
     """The last number of a text, with the signs, unit and scale that say what kind of number it is."""
-    words = _words(text)
     last = next((index for index in reversed(range(len(words))) if _DIGIT.search(words[index])), None)
     reading = None if last is None else _read(words[last])
     if last is None or reading is None:

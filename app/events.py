@@ -7,7 +7,6 @@ like break clients that split on every line end, and NUL and lone surrogates bec
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from json.encoder import encode_basestring_ascii as quoted
 from typing import Any, Final, Literal
 
@@ -50,8 +49,7 @@ def clean(text: str) -> str:
     return _UNSAFE.sub("\ufffd", whole)
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(msgspec.Struct, frozen=True):
     """Tokens of one lane or of a run. A number that is not known is None, never 0."""
 
     input_tokens: int | None = None
@@ -61,8 +59,7 @@ class Usage:
     source: Literal["reported", "estimated", "unknown"] = "unknown"
 
 
-@dataclass(frozen=True, slots=True)
-class LaneEnd:
+class LaneEnd(msgspec.Struct, frozen=True):
     """How one lane ended. Times in milliseconds since the lane started."""
 
     lane: LaneName
@@ -77,8 +74,7 @@ class LaneEnd:
     model_version: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Preliminary:
+class Preliminary(msgspec.Struct, frozen=True):
     """The fast answer, shown before the run was settled."""
 
     lane: LaneName
@@ -90,8 +86,7 @@ class Preliminary:
     cost_usd: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Agreement:
+class Agreement(msgspec.Struct, frozen=True):
     """Whether two answers say the same, by which method; similarity is from 0 to 1 and never called agreement."""
 
     verdict: Literal["agree", "disagree", "unknown"]
@@ -100,8 +95,7 @@ class Agreement:
     similarity: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class FinalAnswer:
+class FinalAnswer(msgspec.Struct, frozen=True):
     """Whose answer stands. verified: the slow lane completed."""
 
     lane: LaneName
@@ -111,8 +105,7 @@ class FinalAnswer:
     change: Change
 
 
-@dataclass(frozen=True, slots=True)
-class Start:
+class Start(msgspec.Struct, frozen=True):
     """The first event. Times in milliseconds."""
 
     run_id: str
@@ -125,8 +118,7 @@ class Start:
     protocol: int = PROTOCOL
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(msgspec.Struct, frozen=True):
     """The last event; it tells the truth."""
 
     status: Status

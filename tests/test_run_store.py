@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Protocol
 from urllib.parse import parse_qs, urlsplit
@@ -11,6 +10,7 @@ import asyncpg
 import entries
 import pytest
 from memory_store import MemoryStore
+from msgspec.structs import replace
 from proxy import Proxy
 
 from app.errors import RecordUnavailable, StartupError

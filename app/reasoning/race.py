@@ -10,8 +10,10 @@ the outcome down within 500 ms and say `done`.
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
+
+from msgspec.structs import replace
 
 from app.agreement import compare
 from app.events import Agreement, AuditState, Change, Done, FinalAnswer, Preliminary, Start, Usage

@@ -1,15 +1,15 @@
 """What is written down of a run: an Opening when it starts, a Closing when it ends; both keyed by its run_id."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Protocol
+
+import msgspec
 
 from app.events import Agreement, Change, LaneEnd, Status, Usage
 from app.question import LaneName, Question
 
 
-@dataclass(frozen=True, slots=True)
-class Opening:
+class Opening(msgspec.Struct, frozen=True):
     """A run that was accepted. created_at is the time inside the UUIDv7 run_id."""
 
     run_id: str
@@ -20,8 +20,7 @@ class Opening:
     source: Literal["live", "cache"] = "live"
 
 
-@dataclass(frozen=True, slots=True)
-class LaneRecord:
+class LaneRecord(msgspec.Struct, frozen=True):
     """One lane as it ended: its numbers and everything it said."""
 
     end: LaneEnd
@@ -31,8 +30,7 @@ class LaneRecord:
     finish_reason: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Closing:
+class Closing(msgspec.Struct, frozen=True):
     """The whole outcome. It repeats the opening, so that it alone is enough.
 
     log is every event's bytes up to and including `done`, as the readers saw them; at_ms has one number an event:

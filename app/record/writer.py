@@ -116,6 +116,11 @@ class RecordWriter:
         self._idle.set()
         self._said: dict[str, float] = {}
         self.away = False
+        self._retrying = tenacity.AsyncRetrying(
+            retry=tenacity.retry_if_exception_type(StoreUnavailable),
+            wait=tenacity.wait_random_exponential(self._limits.retry_first_s, self._limits.retry_most_s),
+            before_sleep=self._before_retry,
+        )
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -241,13 +246,8 @@ class RecordWriter:
 
     async def _write(self, entries: list[Entry]) -> int:
         """One write, tried again for as long as the store is away."""
-        retrying = tenacity.AsyncRetrying(
-            retry=tenacity.retry_if_exception_type(StoreUnavailable),
-            wait=tenacity.wait_random_exponential(self._limits.retry_first_s, self._limits.retry_most_s),
-            before_sleep=self._before_retry,
-        )
         try:
-            return await retrying(self._store.write, entries)
+            return await self._retrying(self._store.write, entries)
         except EntryRejected:
             raise
         except Exception as error:  # a fault of our own in one entry must not stop all the others
