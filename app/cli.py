@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+import logging
 import os
 import resource
 import signal
@@ -67,6 +68,9 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
         _banner(settings, listener.getsockname()[1])
         _spare_the_collector()
         await server.serve(sockets=[listener])
+    if services.parts.runs.strays:  # the loop would wait for lanes that do not stop, for as long as they please
+        logging.shutdown()
+        os._exit(0)
 
 
 def _raise_file_limit() -> None:

@@ -6,6 +6,15 @@ import sys
 from pythonjsonlogger.json import JsonFormatter
 
 
+class _Text(logging.Formatter):
+    """A line for people, with the ids it is about."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line."""
+        ids = [f"{name}={getattr(record, name)}" for name in ("request_id", "run_id") if hasattr(record, name)]
+        return " ".join([super().format(record), *ids])
+
+
 def configure(kind: str, level: str) -> None:
     """Send every log line to standard error, as `json` or as `text`."""
     handler = logging.StreamHandler(sys.stderr)
@@ -14,7 +23,7 @@ def configure(kind: str, level: str) -> None:
         renames = {"asctime": "time", "levelname": "severity", "name": "logger"}
         handler.setFormatter(JsonFormatter(fields, style="{", rename_fields=renames))
     else:
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"))
+        handler.setFormatter(_Text("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"))
     logging.basicConfig(handlers=[handler], level=level, force=True)
     for noisy in ("uvicorn.access", "uvicorn.error", "asyncio", "aiohttp", "sse_starlette"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

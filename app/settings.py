@@ -36,9 +36,9 @@ class Settings(BaseSettings):
     slow_model: ModelName = "deliberate:5@local:smollm2"
     fast_timeout_s: Seconds = Field(default=5.0, validation_alias=AliasChoices("fast_timeout_s", "flash_timeout_s"))
     slow_timeout_s: Seconds = Field(default=45.0, validation_alias=AliasChoices("slow_timeout_s", "pro_timeout_s"))
-    fast_first_token_timeout_s: Seconds = 5.0
+    fast_first_token_timeout_s: Seconds | None = None
     slow_first_token_timeout_s: Seconds = 30.0
-    fast_idle_timeout_s: Seconds = 5.0
+    fast_idle_timeout_s: Seconds | None = None
     slow_idle_timeout_s: Seconds = 20.0
     fast_max_output_tokens: Annotated[int, Field(gt=0, le=200_000)] | None = None
     slow_max_output_tokens: Annotated[int, Field(gt=0, le=200_000)] | None = None
@@ -54,7 +54,7 @@ class Settings(BaseSettings):
     max_connections: Annotated[int, Field(ge=1, le=20_000)] = 2000
 
     disconnect_grace_s: Annotated[float, Field(ge=0, le=3600)] = 15.0
-    shutdown_grace_s: Annotated[float, Field(ge=0, le=5)] = 3.0
+    shutdown_grace_s: Annotated[float, Field(ge=0, le=3)] = 3.0
     ping_s: Annotated[float, Field(gt=0, le=15)] = 15.0
     send_timeout_s: Seconds = 30.0
     max_body_bytes: Annotated[int, Field(ge=1024, le=64 * 1024 * 1024)] = 1024 * 1024

@@ -4,22 +4,23 @@ import asyncio
 import contextlib
 import importlib
 import logging
+import math
 import socket
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import SecretStr
-from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
 from app import __version__
 from app.errors import StartupError, UnknownModel
 from app.http.body import Defaults
 from app.http.parts import Parts
-from app.http.stream import StreamOptions
 from app.llm.catalogue import Catalogue
 from app.llm.local_child import LocalServers
+from app.llm.model import LanguageModel, Warming
 from app.llm.options import ProviderOptions
 from app.postgres.migrate import migrate
 from app.postgres.pool import Pool, translated
@@ -39,7 +40,7 @@ PROVIDERS = {"openai": "app.llm.openai", "local": "app.llm.local", "scripted": "
 WRAPPERS = {"deliberate": "app.llm.deliberate"}
 EMBEDDED = "app.postgres.embedded"
 
-DRAIN_RECORD_S = 1.5
+DRAIN_RECORD_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,6 @@ class Services:
 
     parts: Parts
     writer: RecordWriter
-    readiness: "Readiness"
     recorded: asyncio.Event = field(default_factory=asyncio.Event)  # the last wait for the record is over
 
     async def drain(self, grace_s: float) -> None:
@@ -78,6 +78,10 @@ class Readiness:
             "process": "draining" if draining else "ok",
         }
 
+    def ledger(self) -> dict[str, int]:
+        """Where every record that was accepted is now."""
+        return {} if self.writer is None else asdict(self.writer.counts)
+
     @property
     def ready(self) -> bool:
         """True when new runs should be sent here."""
@@ -106,11 +110,11 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             records=store,
             readiness=readiness,
             defaults=_defaults(settings),
-            stream=StreamOptions(settings.ping_s, settings.send_timeout_s),
+            ping_s=settings.ping_s,
             max_body_bytes=settings.max_body_bytes,
             version=__version__,
         )
-        services = Services(parts, writer, readiness)
+        services = Services(parts, writer)
         stack.push_async_callback(services.drain, 0.0)
         yield services
 
@@ -195,17 +199,18 @@ async def _migrate_once(dsn: str) -> None:
         await migrate(dsn)
 
 
-async def _warm(models: list[Any], readiness: Readiness) -> None:
-    """Load what takes time; a model that cannot be loaded is told by /health/ready and by every run."""
-    try:
-        for model in models:
-            if hasattr(model, "warm"):
-                await model.warm()
-    except Exception as error:  # a run will get the same error as its lane's end
-        log.exception("a model could not be loaded")
+async def _warm(models: list[LanguageModel], readiness: Readiness) -> None:
+    """Load what takes time, again and again until it is there; meanwhile /health/ready tells what is wrong."""
+
+    def note(state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome is not None else None
+        log.warning("a model could not be loaded: %s", error)
         readiness.models = f"not loaded: {type(error).__name__}"
-    else:
-        readiness.models = "ok"
+
+    for model in models:
+        if isinstance(model, Warming):
+            await AsyncRetrying(wait=wait_random_exponential(0.5, 10.0), before_sleep=note)(model.warm)
+    readiness.models = "ok"
 
 
 def _background(stack: contextlib.AsyncExitStack, work: Any, name: str) -> None:  # noqa: ANN401  # any coroutine
@@ -224,8 +229,8 @@ def _defaults(settings: Settings) -> Defaults:
     fast = LaneAsk(
         model=settings.fast_model,
         timeout_s=settings.fast_timeout_s,
-        first_token_timeout_s=settings.fast_first_token_timeout_s,
-        idle_timeout_s=settings.fast_idle_timeout_s,
+        first_token_timeout_s=settings.fast_first_token_timeout_s or math.inf,
+        idle_timeout_s=settings.fast_idle_timeout_s or math.inf,
         max_output_tokens=settings.fast_max_output_tokens,
     )
     slow = LaneAsk(

@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -22,7 +22,6 @@ from app import wiring
 from app.experiments.list import Filters, Position
 from app.http.parts import Parts
 from app.http.server import DrainingServer, bind, build
-from app.http.stream import StreamOptions
 from app.main import create_app
 from app.question import Caller
 from app.reasoning.race import Limits
@@ -68,10 +67,17 @@ class Server:
 class StoredRun:
     """What a record in memory has of a run's stream."""
 
+    created_at: datetime
+    deadline_ms: int
     status: str
     reason: str | None
     fingerprint: str
     log: bytes | None
+
+
+def _stored(opening: Opening, status: str, reason: str | None, log: bytes | None) -> StoredRun:
+    deadline_ms = round(opening.question.deadline_s * 1000)
+    return StoredRun(opening.created_at, deadline_ms, status, reason, opening.fingerprint, log)
 
 
 class MemoryRecords:
@@ -93,9 +99,9 @@ class MemoryRecords:
         """The stream as the last closing has it."""
         for closing in reversed(self._journal.closings):
             if closing.opening.run_id == run_id:
-                return StoredRun(closing.status, closing.reason, closing.opening.fingerprint, closing.log)
+                return _stored(closing.opening, closing.status, closing.reason, closing.log)
         opened = [opening for opening in self._journal.openings if opening.run_id == run_id]
-        return StoredRun("running", None, opened[0].fingerprint, None) if opened else None
+        return _stored(opened[0], "running", None, None) if opened else None
 
     def _record(self, opening: Opening) -> dict[str, Any]:
         return {"run_id": opening.run_id, "created_at": opening.created_at.astimezone(UTC).isoformat()}
@@ -168,9 +174,8 @@ async def _in_memory(settings: Settings, journal: MemoryJournal, stack: contextl
     readiness = wiring.Readiness()
     readiness.models = readiness.database = "ok"
     readiness.runs = runs
-    stream = StreamOptions(settings.ping_s, settings.send_timeout_s)
     records = MemoryRecords(journal)
-    return Parts(runs, records, readiness, wiring._defaults(settings), stream, settings.max_body_bytes, "test")
+    return Parts(runs, records, readiness, wiring._defaults(settings), settings.ping_s, settings.max_body_bytes, "test")
 
 
 async def _start(uvicorn: DrainingServer, listener: Any) -> None:

@@ -120,11 +120,12 @@ def to_question(body: ReasonBody, defaults: Defaults) -> Question:
 def _lane(asked: LaneBody | None, default: LaneAsk, deadline_s: float) -> LaneAsk:
     """The lane's settings with the client's wishes on top, no time beyond the deadline."""
     asked = asked or _NO_WISHES
+    timeout_s = min(asked.timeout_s or default.timeout_s, deadline_s)
     return LaneAsk(
         model=asked.model or default.model,
-        timeout_s=min(asked.timeout_s or default.timeout_s, deadline_s),
-        first_token_timeout_s=min(asked.first_token_timeout_s or default.first_token_timeout_s, deadline_s),
-        idle_timeout_s=min(asked.idle_timeout_s or default.idle_timeout_s, deadline_s),
+        timeout_s=timeout_s,
+        first_token_timeout_s=min(asked.first_token_timeout_s or default.first_token_timeout_s, timeout_s),
+        idle_timeout_s=min(asked.idle_timeout_s or default.idle_timeout_s, timeout_s),
         max_output_tokens=asked.max_output_tokens or default.max_output_tokens,
         temperature=default.temperature if asked.temperature is None else asked.temperature,
     )

@@ -47,16 +47,20 @@ class Edge:
                 message["headers"] = [*message["headers"], *extra]
             await send(message)
 
-        if self._guard and (refusal := foreign(headers)):
+        if self._guard and (refusal := foreign(headers, scope["path"])):
             await problem(refusal, request_id)(scope, receive, send_with_headers)
             return
         await self._app(scope, receive, send_with_headers)
 
 
-def foreign(headers: Headers) -> ForeignPage | None:
-    """Why a request to an unauthenticated loopback server is refused, or None: DNS rebinding and cross-site pages."""
+def foreign(headers: Headers, path: str) -> ForeignPage | None:
+    """Why a request to an unauthenticated loopback server is refused, or None: DNS rebinding and foreign pages.
+
+    A link to the page itself may stand anywhere: following it starts nothing, and the page cannot be framed.
+    """
     if not _LOOPBACK.fullmatch(",".join(headers.getlist("host"))):
         return ForeignPage("this server answers only to loopback names (localhost, 127.0.0.1, [::1]) while AUTH is off")
-    if headers.get("sec-fetch-site", "").lower() in ("cross-site", "same-site"):
+    followed = path == "/" and headers.get("sec-fetch-mode", "").lower() == "navigate"
+    if headers.get("sec-fetch-site", "").lower() in ("cross-site", "same-site") and not followed:
         return ForeignPage("a page of another origin may not use this server while AUTH is off")
     return None

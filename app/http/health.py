@@ -21,7 +21,9 @@ def router(parts: Parts) -> APIRouter:
             "version": parts.version,
             "checks": parts.readiness.checks(),
             "live_runs": parts.runs.live,
+            "open_streams": parts.runs.open_streams,
             "stuck_lanes": len(parts.runs.strays),
+            "record": parts.readiness.ledger(),
         }
 
     @routes.get("/health/live", summary="The process answers")

@@ -1,17 +1,29 @@
 """What the routers receive: the parts of the server they speak for, each by the protocol they need."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Protocol
+
+from cachetools import LRUCache
 
 from app.experiments.list import Records
 from app.http.body import Defaults
-from app.http.stream import StreamOptions
 from app.question import Caller
 from app.reasoning.runs import Runs
 
 
 class StoredLog(Protocol):
     """A run's stream as the record has it; log is None while the run is open, and for one that was interrupted."""
+
+    @property
+    def created_at(self) -> datetime:
+        """When the run was opened."""
+        ...
+
+    @property
+    def deadline_ms(self) -> int:
+        """The bound on the whole run."""
+        ...
 
     @property
     def status(self) -> str:
@@ -53,6 +65,10 @@ class Readiness(Protocol):
         """Part by part: `ok`, or what is wrong."""
         ...
 
+    def ledger(self) -> dict[str, int]:
+        """Where every record that was accepted is now."""
+        ...
+
     @property
     def ready(self) -> bool:
         """True when new runs should be sent here."""
@@ -61,15 +77,16 @@ class Readiness(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """Everything the HTTP side is given."""
+    """Everything the HTTP side is given. told: the number of the `done` that was given for an interrupted run."""
 
     runs: Runs
     records: RunRecords
     readiness: Readiness
     defaults: Defaults
-    stream: StreamOptions
+    ping_s: float
     max_body_bytes: int
     version: str
+    told: LRUCache[str, int] = field(default_factory=lambda: LRUCache(10_000))
 
 
 LOCAL = Caller("local")

@@ -3,19 +3,12 @@
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from app.http import describe
 from app.http.body import ReasonBody, query_to_body, read_body, read_query, to_question
 from app.http.parts import LOCAL, Parts
 from app.http.resume import last_event_id, resume
 from app.http.shortcut import Handler
 from app.http.stream import RunAnswer, RunStream
-
-_BODY = {
-    "requestBody": {
-        "required": True,
-        "content": {"application/json": {"schema": ReasonBody.model_json_schema(ref_template="#/$defs/{model}")}},
-    }
-}
-
 
 PATH = "/v1/reason"
 
@@ -24,6 +17,9 @@ def asker(parts: Parts) -> Handler:
     """The handler of POST over these parts."""
 
     async def ask(request: Request) -> Response:
+        seen = last_event_id(request, None)
+        if seen is not None:  # a client that comes back by asking again means the run it was reading
+            return await resume(parts, LOCAL, *seen)
         return answer(parts, await read_body(request, parts.max_body_bytes))
 
     return ask
@@ -32,9 +28,14 @@ def asker(parts: Parts) -> Handler:
 def router(parts: Parts) -> APIRouter:
     """The routes over these parts."""
     routes = APIRouter(tags=["reason"])
-    routes.post(PATH, openapi_extra=_BODY, response_class=Response, summary="Ask a question")(asker(parts))
+    routes.post(PATH, openapi_extra=describe.BODY, response_class=Response, summary="Ask a question")(asker(parts))
 
-    @routes.get(PATH, response_class=Response, summary="Ask with EventSource, or resume with Last-Event-ID")
+    @routes.get(
+        PATH,
+        openapi_extra=describe.QUERY,
+        response_class=Response,
+        summary="Ask with EventSource, or resume with Last-Event-ID",
+    )
     async def ask_by_url(request: Request) -> Response:
         query = read_query(request)
         seen = last_event_id(request, query.last_event_id)
@@ -49,5 +50,4 @@ def answer(parts: Parts, body: ReasonBody) -> Response:
     """Open a run and read it, as a stream or as one object."""
     run = parts.runs.open(to_question(body, parts.defaults), LOCAL)
     headers = {"X-Run-ID": run.run_id, "X-Run-Source": "live"}
-    reader = run.attach()
-    return RunStream(reader, parts.stream, headers) if body.stream else RunAnswer(reader, headers)
+    return RunStream(run, -1, parts.ping_s, headers) if body.stream else RunAnswer(run, headers)

@@ -1,6 +1,7 @@
 """Coming back to a run: the rest of its stream, from this instance or from the record, and never a second race."""
 
 import re
+from datetime import UTC, datetime, timedelta
 
 from fastapi import Request
 from starlette.responses import Response
@@ -12,6 +13,7 @@ from app.http.stream import RunStream, rest_of
 from app.question import Caller
 from app.reasoning.run import split
 
+OVERDUE = timedelta(seconds=30)  # a run that is still open this long after its deadline has lost its server
 _ID = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}):(\d{1,9})")
 
 
@@ -35,21 +37,25 @@ async def resume(parts: Parts, caller: Caller, run_id: str, after: int) -> Respo
     _check(after, len(run))
     if run.closed and after == len(run) - 1:
         return Response(status_code=204, headers=headers)
-    return RunStream(run.attach(after), parts.stream, headers)
+    return RunStream(run, after, parts.ping_s, headers)
 
 
 async def _from_record(parts: Parts, caller: Caller, run_id: str, after: int, headers: dict[str, str]) -> Response:
     stored = await parts.records.log(caller, run_id)
     if stored is None:
         raise NoSuchRun("there is no such run of yours")
-    if stored.status == "running":
+    overdue = stored.created_at + timedelta(milliseconds=stored.deadline_ms) + OVERDUE < datetime.now(UTC)
+    if stored.status == "running" and not overdue:
         raise RunNotLive("the run is not on this instance and has not ended in the record yet")
     if stored.log is not None:
         events = list(split(stored.log))
         _check(after, len(events))
         return rest_of(b"".join(events[after + 1 :]), headers)
-    if stored.reason != "interrupted":
+    if stored.reason != "interrupted" and stored.status != "running":
         raise RunExpired("the events of this run are no longer kept; its record may still be there")
+    if parts.told.get(run_id) == after:
+        return rest_of(b"", headers)
+    parts.told[run_id] = after + 1
     return rest_of(_interrupted(run_id, after + 1, stored.fingerprint), headers)
 
 

@@ -43,6 +43,13 @@ class Protocol(HttpToolsProtocol):
         if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
             self.send_400_response("The head of the request is too large.")
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One header. Behind the head it is a trailer, which nobody here reads and anybody could send for ever."""
+        if self._head_bytes < 0:
+            self.transport.abort()
+            return
+        super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
         """The head is whole; what follows is the body's to bound."""
         self._head_bytes = -sys.maxsize

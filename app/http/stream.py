@@ -3,7 +3,6 @@
 import asyncio
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from sse_starlette import EventSourceResponse
@@ -11,48 +10,35 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from app.events import PING, parse
-from app.reasoning.run import Reader, split
+from app.reasoning.run import Run, split
 
 HEADERS = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
 
 
-@dataclass(frozen=True, slots=True)
-class StreamOptions:
-    """ping_s: silence before a keep-alive. send_timeout_s: how long a client may leave a write unread. In seconds."""
-
-    ping_s: float = 15.0
-    send_timeout_s: float = 30.0
-
-
 class RunStream(EventSourceResponse):
-    """sse-starlette's response over a reader of a run.
+    """sse-starlette's response over a run, from behind event number `after` on.
 
-    What it keeps: headers, ping interval and `sep`. The end at shutdown comes through the log: each run gets its
-    `done` within the grace, so no stream is cut. What it replaces is the group of four tasks and the cancel scope
-    around every send: here one task watches for the disconnect, and one timer, re-armed only when it fires, serves
-    the keep-alive. A client that does not read is dropped by the server's protocol, whatever the response is.
+    It keeps that response's headers, framing and keep-alive interval. The end at shutdown comes through the log: each
+    run gets its `done` within the grace, so no stream is cut. What it replaces is the group of four tasks and the
+    cancel scope around every send: here one task watches for the disconnect, and one timer, re-armed only when it
+    fires, serves the keep-alive. A client that does not read is dropped by the server's protocol. The reader is
+    attached when the response begins, so that one that never begins leaves nothing.
     """
 
-    def __init__(self, reader: Reader, options: StreamOptions, headers: Mapping[str, str]) -> None:
-        super().__init__(
-            iter(()),
-            headers={**HEADERS, **headers},
-            ping=options.ping_s,
-            sep="\n",
-            ping_message_factory=lambda: PING,  # type: ignore[arg-type, return-value]  # bytes pass through as they are
-            send_timeout=options.send_timeout_s,
-        )
-        self._reader = reader
-        self._ping_s = options.ping_s
+    def __init__(self, run: Run, after: int, ping_s: float, headers: Mapping[str, str]) -> None:
+        super().__init__(iter(()), headers={**HEADERS, **headers}, ping=ping_s, sep="\n")
+        self._run = run
+        self._after = after
         self._gone = False
         self._ping_due = False
         self._since = 0.0  # when the last write began
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI's signature
         """Serve one request; whatever ends it, the reader leaves the run."""
-        loop = asyncio.get_running_loop()
+        loop = self._run.loop
+        self._reader = self._run.attach(self._after)
         self._since = loop.time()
-        self._timer = loop.call_later(self._ping_s, self._tick)
+        self._timer = loop.call_later(self.ping_interval, self._tick)
         watcher = loop.create_task(_await_departure(receive, self._leave))
         try:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
@@ -85,26 +71,27 @@ class RunStream(EventSourceResponse):
 
     def _tick(self) -> None:
         """The one timer: ping a client that has had nothing to read for a while."""
-        loop = asyncio.get_running_loop()
-        due = self._since + self._ping_s
+        loop = self._run.loop
+        due = self._since + self.ping_interval
         if loop.time() >= due:
             self._ping_due = True
             self._reader.wake()
-            due = loop.time() + self._ping_s
+            due = loop.time() + self.ping_interval
         self._timer = loop.call_at(due, self._tick)
 
 
 class RunAnswer(Response):
     """The whole run as one JSON object, once it has ended: `{start, preliminary, lanes, final, done}`."""
 
-    def __init__(self, reader: Reader, headers: Mapping[str, str]) -> None:
+    def __init__(self, run: Run, headers: Mapping[str, str]) -> None:
         super().__init__(media_type="application/json", headers={**HEADERS, **headers})
-        self._reader = reader
+        self._run = run
         self._gone = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; a client that leaves is a reader that leaves."""
-        watcher = asyncio.get_running_loop().create_task(_await_departure(receive, self._leave))
+        self._reader = self._run.attach()
+        watcher = self._run.loop.create_task(_await_departure(receive, self._leave))
         parts = [self._reader.take()]
         try:
             while not self._reader.ended and not self._gone:

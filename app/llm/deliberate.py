@@ -6,7 +6,7 @@ after the other, each under its own number.
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -14,7 +14,7 @@ from typing import Final
 from app.errors import ModelError
 from app.events import Usage
 from app.llm.consensus import majority
-from app.llm.model import Finish, Item, LanguageModel, Piece, Prompt
+from app.llm.model import Finish, Item, LanguageModel, Piece, Prompt, Warming
 
 FEWEST: Final = 2
 MOST: Final = 15
@@ -67,9 +67,8 @@ class Deliberate:
 
     async def warm(self) -> None:
         """Let the wrapped model load, if it is one that loads."""
-        load: Callable[[], Awaitable[None]] | None = getattr(self._model, "warm", None)
-        if load is not None:
-            await load()
+        if isinstance(self._model, Warming):
+            await self._model.warm()
 
     async def close(self) -> None:
         """Nothing is held between asks."""

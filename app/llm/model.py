@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 from app.events import Usage
 from app.question import Message
@@ -39,6 +39,15 @@ class Prompt:
 
 
 Item = list[Piece] | Usage | Finish
+
+
+@runtime_checkable
+class Warming(Protocol):
+    """A model that takes a while before its first answer."""
+
+    async def warm(self) -> None:
+        """Return when it is ready. Raises ModelError."""
+        ...
 
 
 class LanguageModel(Protocol):

@@ -9,7 +9,6 @@ from urllib.parse import urlsplit
 import asyncpg
 
 from app.errors import StartupError
-from app.postgres.queries import QUERIES
 from app.record.store import EntryRejected, StoreUnavailable
 
 CONNECT_S = 3.0
@@ -95,14 +94,6 @@ class Pool:
         with translated():
             async with self._pool.acquire(timeout=ACQUIRE_S) as connection:
                 yield connection
-
-    async def is_writable(self) -> bool:
-        """Whether the database answers and takes writes; never raises."""
-        try:
-            async with self.connection() as connection:
-                return bool(await connection.fetchval(QUERIES["ping"], timeout=2.0))
-        except (StoreUnavailable, EntryRejected):
-            return False
 
 
 async def _keep(_: asyncpg.Connection) -> None:

@@ -119,7 +119,7 @@ WHERE r.caller = $1 AND r.run_id = $2;
 
 -- name: get_log
 -- The event log of one run of one caller, null while there is none. $1 caller, $2 run_id.
-SELECT r.created_at, r.status, r.reason, r.fingerprint, p.log
+SELECT r.created_at, r.deadline_ms, r.status, r.reason, r.fingerprint, p.log
 FROM runs AS r
 LEFT JOIN run_payloads AS p ON p.run_id = r.run_id
 WHERE r.caller = $1 AND r.run_id = $2;
@@ -136,7 +136,3 @@ WITH closed AS (
     FROM closed WHERE legs.run_id = closed.run_id AND legs.outcome IS NULL
 )
 SELECT count(*) FROM closed;
-
--- name: ping
--- Is the database there, and does it take writes?
-SELECT NOT pg_is_in_recovery() AND NOT current_setting('transaction_read_only')::boolean AS writable;

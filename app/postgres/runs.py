@@ -36,6 +36,7 @@ class StoredLog(NamedTuple):
     """What the record has of a run's stream; log is None while the run is open and for one that was interrupted."""
 
     created_at: datetime
+    deadline_ms: int
     status: str
     reason: str | None
     fingerprint: str

@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from msgspec.structs import replace
@@ -150,10 +151,12 @@ class Race:
             _attempt(lambda: run.append(self._start("pending")))
         for lane in self.lanes.values():
             if lane.name not in self._reported:
-                run.append(lane.ended.result(), anywhere=True)
+                _attempt(partial(run.append, lane.ended.result(), anywhere=True))
         done = replace(self._done(Verdict("failed", None, "internal")), audit="pending")
         _attempt(lambda: self._journal.closed(replace(self._closing(done, opening, None, None), version=LAST_VERSION)))
-        run.append(done, anywhere=True)
+        _attempt(partial(run.append, done, anywhere=True))
+        if not run.closed:  # not even that could be said: the least that is true
+            run.append(replace(done, usage=Usage(), fingerprint=""), anywhere=True)
 
     def _agreement(self, verdict: Verdict) -> Agreement | None:
         if verdict.final_lane != "slow" or self._preliminary is None:

@@ -4,14 +4,12 @@ import asyncio
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from typing import Literal
 
 from app.errors import TandemError
 from app.events import FOLLOWS, NAMES, Payload, delta_frame, delta_head, frame
 from app.llm.model import Piece
 from app.question import Caller, LaneName, Question
-
-StopCause = Literal["cancelled", "client_gone", "shutdown", "accepted"]
+from app.reasoning.verdict import Cause
 
 _HEADS = {(lane, kind): delta_head(lane, kind) for lane in ("fast", "slow") for kind in ("answer", "thinking")}
 
@@ -37,7 +35,7 @@ class Run:
         self.size = 0
         self.closed = False
         self.acceptable = False
-        self.stopping: asyncio.Future[StopCause] = self.loop.create_future()
+        self.stopping: asyncio.Future[Cause] = self.loop.create_future()
         self._blocks: list[bytes] = []
         self._firsts = array("I")
         self._last: str | None = None
@@ -96,6 +94,8 @@ class Run:
         self._cancel_absence()
         if not self.stopping.done():
             self.stopping.cancel()
+        if not self._readers:
+            self._compact()
 
     def elapsed_ms(self) -> int:
         """Whole milliseconds since the run was opened."""
@@ -103,7 +103,7 @@ class Run:
 
     # -- stopping: anybody
 
-    def stop(self, cause: StopCause) -> None:
+    def stop(self, cause: Cause) -> None:
         """Ask the race to end; the first cause stands, later ones change nothing."""
         if not self.stopping.done():
             self.stopping.set_result(cause)

@@ -142,6 +142,11 @@ class Runs:
         """How many runs are live."""
         return len(self._live)
 
+    @property
+    def open_streams(self) -> int:
+        """How many readers the live runs have."""
+        return sum(run.readers for run in self._live.values())
+
     # -- the end
 
     async def drain(self, grace_s: float) -> None:
