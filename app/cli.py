@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -61,16 +62,26 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
     _raise_file_limit()
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None
-    signal.signal(signal.SIGTERM, lambda *_: loop.call_soon_threadsafe(task.cancel))
+    ended_early = partial(_cancel_soon, loop, task)
+    signal.signal(signal.SIGTERM, ended_early)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup means it
+        signal.signal(signal.SIGHUP, ended_early)
     async with open_services(settings) as services:
         application = create_app(services.parts, guard_loopback=settings.loopback and settings.auth == "off")
         server = build(application, services.drain, settings.shutdown_grace_s, settings.send_timeout_s)
         _banner(settings, listener.getsockname()[1])
+        if signal.getsignal(signal.SIGHUP) is ended_early:  # a terminal that closes is a stop like any other
+            signal.signal(signal.SIGHUP, server.handle_exit)
         _spare_the_collector()
         await server.serve(sockets=[listener])
-    if services.parts.runs.strays:  # the loop would wait for lanes that do not stop, for as long as they please
+    if asyncio.all_tasks() - {task}:  # the loop would wait for what does not stop, for as long as that pleases
         logging.shutdown()
         os._exit(0)
+
+
+def _cancel_soon(loop: asyncio.AbstractEventLoop, task: asyncio.Task[None], *_: object) -> None:
+    """What a signal does before the server stands: end the start, and what it has opened."""
+    loop.call_soon_threadsafe(task.cancel)
 
 
 def _raise_file_limit() -> None:

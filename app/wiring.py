@@ -41,6 +41,7 @@ WRAPPERS = {"deliberate": "app.llm.deliberate"}
 EMBEDDED = "app.postgres.embedded"
 
 DRAIN_RECORD_S = 1.0
+END_S = 0.5  # for a background task to end
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +98,10 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         models = [catalogue.get("fast", settings.fast_model), catalogue.get("slow", settings.slow_model)]
         stack.push_async_callback(catalogue.close)
         dsn = await _database(settings, stack)
-        pool = await stack.enter_async_context(Pool(dsn, settings.database_pool_size))
-        store = RunStore(pool, socket.gethostname())
+        store = await _store(dsn, settings.database_pool_size, stack)
         await _migrated(settings, dsn, store, readiness, stack)
         limits = WriterLimits(settings.record_queue_entries, settings.record_queue_bytes)
-        writer = await stack.enter_async_context(RecordWriter(store, limits))
+        writer = await stack.enter_async_context(RecordWriter(await _store(dsn, 1, stack), limits))
         runs = Runs(catalogue, writer, Limits(settings.slow_threshold_ms), _bounds(settings))
         readiness.runs, readiness.writer = runs, writer
         _background(stack, _warm(models, readiness), "warm models")
@@ -146,9 +146,14 @@ def _loader(module: str, attribute: str) -> Callable[[], Any]:
 
 
 def _options(settings: Settings, lane: LaneName, servers: LocalServers) -> ProviderOptions:
-    """A lane's access to its provider: its own base URL and key, else those of both lanes."""
+    """A lane's access to its provider: its own base URL and key, else those of both lanes.
+
+    A lane with a base URL of its own never gets the shared key, which was meant for another host.
+    """
     base_url: str | None = getattr(settings, f"{lane}_openai_base_url")
-    key: SecretStr | None = getattr(settings, f"{lane}_openai_api_key") or settings.openai_api_key
+    key: SecretStr | None = getattr(settings, f"{lane}_openai_api_key")
+    if key is None and base_url is None:
+        key = settings.openai_api_key
     return ProviderOptions(
         base_url=base_url or settings.openai_base_url,
         api_key=None if key is None else key.get_secret_value(),
@@ -167,6 +172,12 @@ async def _database(settings: Settings, stack: contextlib.AsyncExitStack) -> str
     await stack.enter_async_context(server)
     dsn: str = server.dsn
     return dsn
+
+
+async def _store(dsn: str, connections: int, stack: contextlib.AsyncExitStack) -> RunStore:
+    """The record over a pool of its own: slow readers must not take the writer's connection."""
+    pool = await stack.enter_async_context(Pool(dsn, connections))
+    return RunStore(pool, socket.gethostname())
 
 
 async def _migrated(
@@ -219,7 +230,7 @@ def _background(stack: contextlib.AsyncExitStack, work: Any, name: str) -> None:
 
     async def end() -> None:
         task.cancel()
-        await asyncio.wait([task])
+        await asyncio.wait([task], timeout=END_S)
 
     stack.push_async_callback(end)
 

@@ -242,3 +242,20 @@ async def test_a_database_that_comes_back_gets_everything_once(dsn: str) -> None
             assert (writer.counts.duplicate, balanced(writer.counts)) == (1, True)
             found = await RunStore(pool, "test").page(Caller("me"), Filters(), 100, None)
     assert {record["run_id"]: record["status"] for record in found} == {s.run_id: "completed" for s in starts}
+
+
+async def test_a_black_hole_does_not_hold_up_the_end(dsn: str) -> None:
+    """A writer whose database has fallen silent in the middle of a write is closed within a second all the same."""
+    parts = urlsplit(dsn)
+    async with (
+        Proxy(parse_qs(parts.query)["host"][0] + "/.s.PGSQL.5432") as network,
+        Pool(f"postgresql://tandem@127.0.0.1:{network.port}{parts.path}?sslmode=disable") as pool,
+        RecordWriter(RunStore(pool, "test")) as writer,
+    ):
+        assert await writer.opened(entries.opening(1)).durable(5)
+        network.swallow = True
+        lost = writer.closed(entries.closing(entries.opening(1)))
+        assert not await lost.durable(0.05)
+        async with asyncio.timeout(1):
+            await writer.close()
+    assert balanced(writer.counts)

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from starlette.requests import ClientDisconnect
 
 from app.errors import BodyTooLarge, MalformedRequest, UnknownPolicy, WrongContentType
+from app.events import clean
 from app.http.problems import invalid
 from app.question import POLICIES, Labels, LaneAsk, Message, Question, Role
 
@@ -101,9 +102,9 @@ def to_question(body: ReasonBody, defaults: Defaults) -> Question:
         raise UnknownPolicy(f"policy is not one of: {', '.join(POLICIES)}", known=list(POLICIES))
     deadline_s = min(body.deadline_s or defaults.deadline_s, defaults.deadline_s)
     if body.messages is None:
-        messages: tuple[Message, ...] = (Message("user", body.input or ""),)
+        messages: tuple[Message, ...] = (Message("user", clean(body.input or "")),)
     else:
-        messages = tuple(Message(message.role, message.content) for message in body.messages)
+        messages = tuple(Message(message.role, clean(message.content)) for message in body.messages)
     return Question(
         messages=messages,
         fast=_lane(body.fast, defaults.fast, deadline_s),

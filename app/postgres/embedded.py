@@ -197,8 +197,10 @@ class EmbeddedPostgres:
             logger.error("the embedded PostgreSQL died; starting it again in %.1f s", pause)
             await asyncio.sleep(pause)
             pause = min(5.0, pause * 2)
-            with contextlib.suppress(StartupError):  # its log has the reason; the next turn tries again
+            try:
                 await self._launch()
+            except (StartupError, OSError):  # too many files, a full disk: the next turn tries again
+                logger.exception("the embedded PostgreSQL could not be started again")
 
 
 def _stop_child(process: subprocess.Popen[bytes]) -> None:

@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 
 OPENINGS_SHARE = 0.75  # of the bounds; the rest is for closings, which say more
 SAY_EVERY_S = 10.0
+CLOSE_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +117,10 @@ class RecordWriter:
         self._idle.set()
         self._said: dict[str, float] = {}
         self.away = False
+        self._closing = False
         self._retrying = tenacity.AsyncRetrying(
+            stop=lambda _: self._closing,
+            reraise=True,
             retry=tenacity.retry_if_exception_type(StoreUnavailable),
             wait=tenacity.wait_random_exponential(self._limits.retry_first_s, self._limits.retry_most_s),
             before_sleep=self._before_retry,
@@ -166,9 +170,10 @@ class RecordWriter:
 
     async def close(self) -> None:
         """Stop the task. What is not stored by now is given up: its receipts say so, and so does the log."""
+        self._closing = True
         if self._task is not None:
             self._task.cancel()
-            await asyncio.wait([self._task])
+            await asyncio.wait([self._task], timeout=CLOSE_S)  # a driver that waits for a black hole may take longer
             self._task = None
         left = [*self._batch, *self._queue]
         for item in left:
@@ -248,6 +253,8 @@ class RecordWriter:
         """One write, tried again for as long as the store is away."""
         try:
             return await self._retrying(self._store.write, entries)
+        except StoreUnavailable as error:  # only when closing: an error took the place of our cancellation
+            raise asyncio.CancelledError from error
         except EntryRejected:
             raise
         except Exception as error:  # a fault of our own in one entry must not stop all the others
