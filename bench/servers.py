@@ -21,8 +21,6 @@ TANDEM_ENV = {
     "SLOW_TIMEOUT_S": "120",
     "DEADLINE_S": "150",
     "LOG_LEVEL": "WARNING",
-    "OPENAI_API_KEY": "",
-    "DATABASE_URL": "",
 }
 
 

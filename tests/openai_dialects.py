@@ -42,6 +42,7 @@ def told(items: Iterable[Item], failure: ModelError | None = None) -> Told:
 STOP = event(chunk(finish="stop"))
 HI = event(say("Hel")) + event(say("lo é\n"))
 HELLO = "Hello é\n"
+EMPTY_FINISH = HI.replace(b'"finish_reason": null', b'"finish_reason": ""')
 COUNT = usage(9, 4, cached=3, reasoning=2)
 COUNTED = Usage(9, 4, 2, 3, "reported")
 
@@ -63,6 +64,14 @@ DIALECTS: dict[str, tuple[bytes, Told]] = {
         Told(HELLO, "", Usage(None, 4, source="reported"), "stop"),
     ),
     "crlf": ((HI + STOP + DONE).replace(b"\n", b"\r\n"), Told(HELLO, finish="stop")),
+    "odd counts": (
+        HI + STOP + event(chunk(choices=[], usage=usage(-1, 2**53 + 1, cached=2**70, reasoning=True))) + DONE,
+        Told(HELLO, "", Usage(source="reported"), "stop"),
+    ),
+    "odd counts, read strictly": (
+        HI + STOP + event(chunk(choices=[], usage=usage(-1, 2**53 + 1, cached=2**53, reasoning=-9))) + DONE,
+        Told(HELLO, "", Usage(cached_tokens=2**53, source="reported"), "stop"),
+    ),
     "cr": ((HI + STOP + DONE).replace(b"\n", b"\r"), Told(HELLO, finish="stop")),
     "no space": ((HI + STOP + DONE).replace(b"data: ", b"data:"), Told(HELLO, finish="stop")),
     "byte order mark": (b"\xef\xbb\xbf" + HI + STOP + DONE, Told(HELLO, finish="stop")),
@@ -94,6 +103,9 @@ DIALECTS: dict[str, tuple[bytes, Told]] = {
     "nothing": (b"", Told()),
     "only [DONE]": (DONE, Told()),
     "finish with the last token": (event(chunk({"content": "a"}, finish="stop")) + DONE, Told("a", finish="stop")),
+    "empty finish in every chunk": (EMPTY_FINISH + STOP + DONE, Told(HELLO, finish="stop")),
+    "empty finish in every chunk, no end": (EMPTY_FINISH + DONE, Told(HELLO)),
+    "null as a word": (event(chunk({"content": "a"}, finish="null")), Told("a")),
     "length": (HI + event(chunk(finish="length")) + DONE, Told(HELLO, finish="length")),
     "max_tokens": (HI + event(chunk(finish="MAX_TOKENS")) + DONE, Told(HELLO, finish="length")),
     "another finish": (HI + event(chunk(finish="eos")) + DONE, Told(HELLO, finish="stop")),

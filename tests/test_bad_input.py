@@ -1,5 +1,7 @@
 """Every refusal: its status, its stable code, its problem+json; and nothing has happened."""
 
+import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -14,6 +16,7 @@ from servers import FAST, Server, eventually, serving
 from wire import dialled, head, reply, tell
 
 from app.http import body as body_module
+from app.http.server import MAX_HEAD_BYTES
 from app.postgres.embedded import EmbeddedPostgres
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -21,6 +24,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 SECRET = "xyzzy-what-nobody-may-repeat"
 RUN = "0190a1b2-c3d4-7e5f-8a9b-0123456789ab"
 JSON = {"Content-Type": "application/json"}
+FLOOD = 8 << 20
 
 
 @dataclass
@@ -287,6 +291,89 @@ async def test_a_client_that_leaves_within_its_body_starts_nothing(site: Site) -
         await eventually(lambda: site.server.uvicorn.server_state.tasks)
     await eventually(lambda: not site.server.uvicorn.server_state.tasks)
     assert site.untouched()
+
+
+GARBAGE_IDS = ["garbage", "1", RUN, f"{RUN}:", f"{RUN}:-1", f"{RUN}:1.5", f"{RUN}:9999999999", f"{RUN}:0\t1", "é:1"]
+
+
+@pytest.mark.parametrize("given", GARBAGE_IDS)
+async def test_a_question_with_a_wrong_last_event_id_is_refused(site: Site, given: str) -> None:
+    """A POST that claims to come back, but not to what, is a 422 and starts no race, whatever its body asks."""
+    headers = [(b"Last-Event-ID", given.encode()), (b"Content-Type", b"application/json")]
+    content = json.dumps({"input": SECRET})
+    await site.refuses("POST", "/v1/reason", 422, "bad_last_event_id", content=content, headers=headers)
+
+
+async def test_a_question_that_comes_back_to_an_unknown_run_is_refused(site: Site) -> None:
+    """A POST that comes back to a run that nobody knows is a 404 and starts no race."""
+    headers = {**JSON, "Last-Event-ID": f"{RUN}:3"}
+    content = json.dumps({"input": SECRET})
+    await site.refuses("POST", "/v1/reason", 404, "run_not_found", content=content, headers=headers)
+
+
+async def _flood(site: Site, beginning: bytes, piece: bytes) -> int:
+    """How many bytes of an endless repetition can be sent before the connection is cut; at most 8 MiB."""
+    sent = 0
+    async with dialled(site.server.port, beginning) as (_, writer):
+        with contextlib.suppress(ConnectionError):
+            while sent < FLOOD:
+                writer.write(piece)
+                sent += len(piece)
+                await asyncio.wait_for(writer.drain(), 5)
+                await asyncio.sleep(0)  # lets the server, in the same loop, read as fast as we write
+    return sent
+
+
+CHUNKED = head("POST", "/v1/reason", "Content-Type: application/json", "Transfer-Encoding: chunked")
+TRAILERS = {
+    "many": (b"", b"X-Trailer: " + b"a" * 1000 + b"\r\n"),
+    "one without an end": (b"X-Trailer: ", b"a" * 65_536),
+    "a name without an end": (b"", b"a" * 65_536),
+}
+
+
+@pytest.mark.parametrize("name", TRAILERS)
+@pytest.mark.parametrize("body", [b"", b'2\r\n{"\r\n'], ids=["no body", "part of a body"])
+async def test_a_flood_of_trailers_is_cut_off(site: Site, name: str, body: bytes) -> None:
+    """Trailers behind a chunked body, which nobody reads, are cut off before they fill the memory."""
+    first, piece = TRAILERS[name]
+    assert await _flood(site, CHUNKED + body + b"0\r\n" + first, piece) < FLOOD
+    await eventually(lambda: not site.server.uvicorn.server_state.tasks)
+    assert site.untouched()
+
+
+HEADS = {
+    "many lines": b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n" + b"X-Line: aaaa\r\n" * 5200,
+    "one line": b"GET /health/live HTTP/1.1\r\nHost: localhost\r\nX-Line: " + b"a" * 70_000,
+    "a name": b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n" + b"a" * 70_000,
+    "an address": b"GET /health/live?" + b"a" * 70_000,
+}
+TOO_LARGE = MAX_HEAD_BYTES + 1
+
+
+@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("earlier", [0, 1], ids=["first", "second"])
+async def test_a_head_too_large_is_refused(site: Site, name: str, earlier: int) -> None:
+    """A head above 64 KiB is a 400 and the end of its connection, whichever request of the connection it is."""
+    async with dialled(site.server.port) as (reader, writer):
+        for _ in range(earlier):
+            writer.write(head("GET", "/health/live"))
+            assert (await reply(reader)).status == 200
+        writer.write(HEADS[name][:TOO_LARGE])
+        answer = await asyncio.wait_for(reader.read(), 5)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert site.untouched()
+
+
+async def test_a_whole_head_too_large_is_refused(site: Site) -> None:
+    """A head above 64 KiB is refused as well when its end arrives with it."""
+    answer = await tell(site.server.port, HEADS["many lines"] + b"\r\n")
+    assert answer.status == 400
+
+
+async def test_a_head_just_below_the_bound_is_answered(site: Site) -> None:
+    """A large head within the bound is answered."""
+    assert (await tell(site.server.port, HEADS["many lines"][: MAX_HEAD_BYTES - 4] + b"\r\n\r\n")).status == 200
 
 
 @pytest.mark.parametrize("line", ["Content-Length: abc", "Content-Length: -1", "Transfer-Encoding: nonsense"])

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest_asyncio
 
 from bench.load import Job, Load
 from bench.plan import read_answer
+from bench.processes import environment
 from bench.servers import Target
 from bench.upstream import Counters, Stream, Wheel
 
@@ -29,7 +31,9 @@ def run_bench(out: Path) -> dict[str, Any]:
     """The result of the whole command, run small."""
     options = ["--workloads", MODEL, "--streams", str(STREAMS), "--repeats", "1", "--seconds", "0.1", "--no-pin"]
     command = [sys.executable, "-m", "bench", *options, "--out", str(out)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=90, check=False)
+    elsewhere = {"SLOW_OPENAI_BASE_URL": "http://127.0.0.1:1/v1", "SLOW_OPENAI_API_KEY": "exported"}
+    env = {**os.environ, **elsewhere}  # must change nothing
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=90, check=False)
     assert done.returncode == 0, done.stderr
     result: dict[str, Any] = json.loads(out.read_text())
     return result
@@ -47,6 +51,15 @@ def test_the_benchmark_counts_every_event_of_every_target(tmp_path: Path) -> Non
         assert block["events"] == block["expected_events"] > block["tokens"] > 0
         if cell["target"] != "direct":
             assert COSTS - {name for name, value in cell["median"].items() if value is not None} == set()
+
+
+def test_no_setting_of_the_shell_reaches_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that is measured sees only what the benchmark sets, so that no load goes to a real provider."""
+    for name in ("SLOW_OPENAI_BASE_URL", "OPENAI_API_KEY", "FAST_OPENAI_API_KEY", "DATABASE_URL", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, "http://provider.example")
+    seen = environment({"PORT": "1"})
+    assert seen.keys() <= {"PATH", "HOME", "LANG", "TMPDIR", "PORT"}
+    assert seen["PORT"] == "1"
 
 
 @pytest_asyncio.fixture

@@ -7,7 +7,9 @@ import asyncio
 import contextlib
 import fcntl
 import json
+import os
 import shutil
+import ssl
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -48,6 +50,12 @@ def installed_packages() -> dict[str, Any] | None:
     return packages
 
 
+def with_system_certificates() -> dict[str, str]:
+    """Our environment; Node trusts what this Python trusts, behind a company's proxy more than its own list."""
+    trusted = ssl.get_default_verify_paths().cafile
+    return ({"NODE_EXTRA_CA_CERTS": trusted} if trusted else {}) | os.environ
+
+
 @pytest.fixture(scope="session")
 def node_clients() -> Path:
     """The folder of the clients for Node, with the packages that their lock file names."""
@@ -58,7 +66,7 @@ def node_clients() -> Path:
         wanted = json.load(lock)["packages"]
         if installed_packages() != {path: wanted[path] for path in wanted if path}:
             install = ["npm", "ci", "--prefix", str(CLIENTS), "--no-audit", "--no-fund", "--silent"]
-            subprocess.run(install, check=True, timeout=120)
+            subprocess.run(install, check=True, timeout=120, env=with_system_certificates())
     return CLIENTS
 
 

@@ -5,12 +5,15 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 import pytest
+from clock import jump
 
 from app.errors import ModelError
 from app.events import Usage
 from app.llm import deliberate
 from app.llm.consensus import final_answer, majority
 from app.llm.model import Finish, Item, Piece, Prompt
+from app.llm.options import ProviderOptions
+from app.llm.scripted import open_model
 from app.question import Message
 
 PROMPT = Prompt((Message("user", "?"),))
@@ -97,7 +100,7 @@ async def test_the_majority_is_kept() -> None:
     assert answer == "It is 4."
     assert thinking.endswith("\n2 of 3 samples agree.\n")
     assert "Sample 2: It is 5.\n" in thinking
-    assert [item for item in items if isinstance(item, Usage)] == [Usage(9, 6, source="reported")]
+    assert [item for item in items if isinstance(item, Usage)][-1] == Usage(9, 6, source="reported")
     assert items[-1] == Finish("stop", "r1")
 
 
@@ -131,6 +134,43 @@ async def test_samples_are_shown_as_they_come() -> None:
         assert model.live == 2
     assert model.live == 0
     assert asyncio.all_tasks() == before
+
+
+async def test_usage_runs_along() -> None:
+    """What finished samples used is told before the others end, as an estimate."""
+    async with aclosing(deliberate.wrap("3", Recital("early", None, None)).ask(PROMPT)) as items:
+        await anext(items)
+        assert await anext(items) == Usage(3, 2, source="estimated")
+
+
+def test_a_straggler_is_given_up() -> None:
+    """Once a majority is whole, a sample that hangs is waited for two seconds, then given up, which is said."""
+
+    async def run() -> None:
+        """Two answers and one that never comes."""
+        start = asyncio.get_running_loop().time()
+        _, thinking, answer = await said(Recital("4", None, "4"), 3)
+        assert asyncio.get_running_loop().time() - start == pytest.approx(deliberate.LEAST_PATIENCE_S)
+        assert "Gave up waiting for 1 of 3 samples." in thinking
+        assert answer == "4"
+
+    jump(run())
+
+
+async def test_a_sample_is_bounded() -> None:
+    """A sample that goes on and on is cut, and says that its length ended it."""
+    items, _, answer = await said(Recital("x" * 50_000, "x" * 50_000), 2)
+    assert len(answer) == deliberate.MAX_SAMPLE_CHARS
+    assert items[-1] == Finish("length")
+
+
+async def test_thinking_is_passed_on() -> None:
+    """What the wrapped model thinks is shown as thinking and has no vote."""
+    model = open_model("think?first=0&gap=0&tokens=3", ProviderOptions())
+    items = [item async for item in deliberate.wrap("2", model).ask(Prompt(PROMPT.messages, 64))]
+    pieces = [piece for item in items if isinstance(item, list) for piece in item]
+    assert "Let me see" in "".join(piece.text for piece in pieces if piece.kind == "thinking")
+    assert "Let me see" not in "".join(piece.text for piece in pieces if piece.kind == "answer")
 
 
 async def test_cancelling_ends_every_sample() -> None:

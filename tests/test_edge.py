@@ -70,6 +70,28 @@ async def test_pages_of_other_sites_are_refused(server: Server, site: str) -> No
     assert (refused.status, refused.json()["code"]) == (403, "foreign_page")
 
 
+NAVIGATION = ("Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: document")
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+async def test_a_link_to_the_page_may_stand_anywhere(server: Server, site: str) -> None:
+    """Following a link to the page is allowed from any site; loading it otherwise from there is not."""
+    followed = await tell(server.port, head("GET", "/", f"Sec-Fetch-Site: {site}", *NAVIGATION))
+    fetched = await tell(server.port, head("GET", "/", f"Sec-Fetch-Site: {site}", "Sec-Fetch-Mode: no-cors"))
+    assert (followed.status, fetched.status) == (200, 403)
+    assert "frame-ancestors 'none'" in followed.headers["content-security-policy"]
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+@pytest.mark.parametrize("path", ["/v1/reason?input=hi", "/v1/runs/x", "/api/experiments", "/health/", "//"])
+async def test_a_link_starts_nothing(server: Server, site: str, path: str) -> None:
+    """Following a link from another site to anything but the page is refused, and starts no race."""
+    assert server.journal is not None
+    refused = await tell(server.port, head("GET", path, f"Sec-Fetch-Site: {site}", *NAVIGATION))
+    assert (refused.status, refused.json()["code"]) == (403, "foreign_page")
+    assert not server.journal.openings
+
+
 async def test_a_public_server_has_other_guards(public: Server) -> None:
     """A server that was bound publicly on purpose does not judge by names."""
     request = head("GET", "/health/live", "Sec-Fetch-Site: cross-site", host="tandem.example.com")

@@ -17,7 +17,7 @@ from local_models import busy_slots, open_local, until_idle
 
 from app.errors import ModelError
 from app.events import Usage
-from app.llm import deliberate, local
+from app.llm import deliberate, local, local_child
 from app.llm.model import Finish, Item, LanguageModel, Prompt
 from app.llm.options import ProviderOptions
 from app.llm.precedence import Precedence
@@ -69,6 +69,11 @@ def ps(column: str, pid: int) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
 
+def environment_of(pid: int) -> bytes:
+    """What a process was started with, as Linux tells it."""
+    return Path(f"/proc/{pid}/environ").read_bytes()
+
+
 async def exits(pid: int, within_s: float) -> bool:
     """Whether the process is gone in time; a zombie that nobody reaped is gone."""
     until = monotonic() + within_s
@@ -106,7 +111,7 @@ async def test_deliberate_over_the_real_model(model: local.LocalModel) -> None:
     items = await collect(deliberate.wrap("5", model), asked("What is the capital of France?", 12, urgent=False))
     assert text(items)
     assert text(items, "thinking").endswith("of 5 samples agree.\n")
-    assert sum(isinstance(item, Usage) for item in items) == 1
+    assert [item.source for item in items if isinstance(item, Usage)][-1] == "reported"
 
 
 async def test_the_key_is_required(model: local.LocalModel) -> None:
@@ -185,14 +190,33 @@ async def test_one_child_for_all_its_holders(model: local.LocalModel) -> None:
     assert (await model.server.ready()).alive
 
 
+async def test_no_secret_in_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The child gets none of the secrets in our environment."""
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-of-the-parent")
+    monkeypatch.setenv("DATABASE_URL", "postgresql://me:pw@host/db")
+    assert {"OPENAI_API_KEY", "DATABASE_URL"} & local_child._environment().keys() == set()
+    opened = open_local()
+    await opened.warm()
+    if sys.platform == "linux":
+        seen = environment_of((await opened.server.ready()).process.pid)
+        assert b"PATH=" in seen
+        assert b"sk-of-the-parent" not in seen
+        assert b"DATABASE_URL" not in seen
+    await opened.close()
+
+
 async def test_weights_that_do_not_load(tmp_path: Path) -> None:
-    """A file that is no model ends the ask with a reason, and leaves no process."""
+    """A file that is no model ends the ask with a reason, and leaves no process; the next ask does not try at once."""
     (tmp_path / "bad.gguf").write_bytes(b"not a model")
     broken = local.open_model(str(tmp_path / "bad.gguf"), ProviderOptions(home=tmp_path))
     with pytest.raises(ModelError) as caught:
         await collect(broken, asked("Hello?"))
-    await broken.close()
     assert caught.value.reason == "local_unavailable"
+    first = broken.server._starting
+    with pytest.raises(ModelError, match="cannot load"):
+        await collect(broken, asked("Hello?"))
+    assert broken.server._starting is first
+    await broken.close()
 
 
 @pytest.mark.parametrize(("name", "says"), [("/no/such.gguf", "FAST_MODEL"), ("/etc/hosts", "gguf"), ("", "smollm2")])

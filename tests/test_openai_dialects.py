@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 from fake_openai import CUT, DONE, HANG, FakeOpenAI, Reply, Step, error, event, fake_openai, say
-from openai_dialects import COUNT, COUNTED, DIALECTS, HELLO, HI, STOP, Told, told
+from openai_dialects import COUNT, COUNTED, DIALECTS, EMPTY_FINISH, HELLO, HI, STOP, Told, told
 
 from app.errors import ModelError
+from app.llm.failures import MAX_SEARCHED_CHARS, masked
 from app.llm.model import Finish, Item, Prompt
 from app.llm.openai import open_model
 from app.llm.options import ProviderOptions
@@ -61,6 +62,10 @@ BROKEN: dict[str, tuple[tuple[Step, ...], Told]] = {
     "midway": ((HI, 0.01, CUT), Told(HELLO, reason="upstream_cut", outcome="incomplete")),
     "inside an event": ((HI + STOP[:20], 0.01, CUT), Told(HELLO, reason="upstream_cut", outcome="incomplete")),
     "with the last token": ((HI, CUT), Told(HELLO, reason="upstream_cut", outcome="incomplete")),
+    "with an empty finish_reason in every chunk": (
+        (EMPTY_FINISH, 0.01, CUT),
+        Told(HELLO, reason="upstream_cut", outcome="incomplete"),
+    ),
     "after the end marker": ((HI + STOP, 0.01, CUT), Told(HELLO, finish="stop")),
     "after [DONE]": ((HI + STOP + DONE, CUT), Told(HELLO, finish="stop")),
     "silent after [DONE]": ((HI + STOP + DONE, HANG), Told(HELLO, finish="stop")),
@@ -117,6 +122,13 @@ async def test_no_secret_in_an_error(fake: FakeOpenAI, text: str) -> None:
         assert failure is not None
         assert "***" in failure.message
         assert not any(secret in failure.message for secret in (KEY, "sk-other", "abc.def", "me:pw"))
+
+
+@pytest.mark.parametrize("secret", ["Bearer sk-" + "x" * 80, "https://me:" + "p" * 60 + "@host/", "sk-" + "x" * 9000])
+def test_a_secret_where_a_long_error_is_cut(secret: str) -> None:
+    """A secret that reaches over the place where a very long error is cut is not shown, whatever part is left."""
+    for left in range(1, 70):
+        assert masked(" " * (MAX_SEARCHED_CHARS - left) + secret, None) in {"", "…", "***", "Bearer"}
 
 
 async def test_long_error(fake: FakeOpenAI) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
-from entries import opening
+from entries import EPOCH, opening
 from servers import FAST, SLOW, Server, assert_quiet, eventually, serving
 from wire import dialled, head, post, read_events, reply, tell, valid_stream
 
@@ -18,6 +18,7 @@ from app.http.parts import LOCAL
 from app.http.server import bind, build
 from app.main import create_app
 from app.postgres.runs import RunStore
+from app.record.entry import Opening
 
 QUESTION = {"input": "Why is the sky blue?"}
 HANG = "scripted:hang"
@@ -229,17 +230,177 @@ async def test_an_interrupted_run_ends_truthfully(dsn: str) -> None:
     async with serving(dsn) as server:
         store = server.parts.records
         assert isinstance(store, RunStore)
-        run = opening(caller="local")
+        run = opened_ago(1)
         await store.write([run])
-        running = await server.client.get(f"/v1/runs/{run.run_id}/events")
-        assert (running.status_code, running.json()["code"]) == (409, "run_not_live")
-        assert "retry-after" in running.headers
         await store.close_interrupted(datetime.now(UTC))
-        headers = {"Last-Event-ID": f"{run.run_id}:41"}
-        rest = await server.client.get("/v1/reason", headers=headers)
-    (done,) = read_events(rest.content)
-    assert (done.name, done.run_id, done.seq) == ("done", run.run_id, 42)
+        for method, path in (("GET", f"/v1/runs/{run.run_id}/events"), ("GET", "/v1/reason"), ("POST", "/v1/reason")):
+            interrupted(await came_back(server, run.run_id, 41, method, path), run.run_id, 42)
+
+
+async def test_an_event_source_stops_at_an_interrupted_run(dsn: str) -> None:
+    """Whoever has been given the `done` of an interrupted run, and comes back with its id, gets a 204."""
+    async with serving(dsn) as server:
+        store = server.parts.records
+        assert isinstance(store, RunStore)
+        runs = [opened_ago(age) for age in (1, 2)]
+        await store.write(runs)
+        await store.close_interrupted(datetime.now(UTC))
+        for run in runs:
+            interrupted(await came_back(server, run.run_id, 7), run.run_id, 8)
+        for run in runs:
+            assert (await came_back(server, run.run_id, 8)).status_code == 204
+        from_the_beginning = await server.client.get(f"/v1/runs/{runs[0].run_id}/events")
+        interrupted(from_the_beginning, runs[0].run_id, 0)
+        assert (await came_back(server, runs[0].run_id, 0)).status_code == 204
+
+
+@pytest.mark.parametrize(("age_s", "over"), [(1, False), (51, False), (75, False), (81, True)])
+async def test_an_open_record_is_believed_until_it_is_overdue(dsn: str, age_s: float, over: bool) -> None:
+    """A run that is open in the record but not here is a 409 until 30 s after its deadline, then interrupted."""
+    async with serving(dsn) as server:
+        store = server.parts.records
+        assert isinstance(store, RunStore)
+        run = opened_ago(age_s)
+        await store.write([run])
+        answer = await came_back(server, run.run_id, 3)
+        if over:
+            interrupted(answer, run.run_id, 4)
+            assert (await came_back(server, run.run_id, 4)).status_code == 204
+        else:
+            assert (answer.status_code, answer.json()["code"]) == (409, "run_not_live")
+            assert int(answer.headers["retry-after"]) > 0
+
+
+def opened_ago(seconds: float) -> Opening:
+    """The start of a run with a deadline of 50 s, that many seconds ago."""
+    return opening((datetime.now(UTC) - EPOCH).total_seconds() - seconds, caller="local")
+
+
+async def came_back(
+    server: Server, run_id: str, seen: int, method: str = "GET", path: str = "/v1/reason"
+) -> httpx.Response:
+    """What a client is given that has seen a run up to that event."""
+    body = json.dumps(QUESTION) if method == "POST" else None
+    headers = {"Last-Event-ID": f"{run_id}:{seen}", "Content-Type": "application/json"}
+    return await server.client.request(method, path, headers=headers, content=body)
+
+
+def interrupted(answer: httpx.Response, run_id: str, seq: int) -> None:
+    """The answer is the one `done` of a run whose server died, and has that number."""
+    assert answer.status_code == 200
+    (done,) = read_events(answer.content)
+    assert (done.name, done.run_id, done.seq) == ("done", run_id, seq)
     assert (done.data["status"], done.data["reason"]) == ("failed", "interrupted")
+
+
+async def test_a_post_that_comes_back_starts_no_second_race() -> None:
+    """A POST with Last-Event-ID gets the rest of its run, live and ended, and opens none, whatever its body says."""
+    async with serving() as server:
+        tail = await started(server, **lanes(SHORT, HANG))
+        count = len(read_events(tail.raw))
+        headers = {"Last-Event-ID": f"{tail.run_id}:{count - 2}"}
+        back = await opened(server, "POST", "/v1/reason", json=QUESTION, headers=headers)
+        assert (back.run_id, server.runs.live, next(iter(server.runs._live.values())).readers) == (tail.run_id, 1, 2)
+        await server.client.post(f"/v1/runs/{tail.run_id}/cancel")
+        blocks = [block + b"\n\n" for block in (await tail.rest()).split(b"\n\n")[:-1]]
+        assert await back.rest() == b"".join(blocks[count - 1 :])
+        await eventually(lambda: server.runs.live == 0)
+        ended = await came_back(server, tail.run_id, 0, "POST")
+        after_done = await came_back(server, tail.run_id, len(blocks) - 1, "POST")
+        assert server.journal is not None
+        assert len(server.journal.openings) == 1
+    assert ended.content == b"".join(blocks[1:])
+    assert (after_done.status_code, after_done.content) == (204, b"")
+
+
+async def test_a_longer_timeout_is_a_longer_wait_for_the_fast_lane() -> None:
+    """A fast lane that is given more time has it for its first token and between tokens too, unless a limit is set."""
+    asked = {**lanes(SHORT, SHORT), "fast": {"model": SHORT, "timeout_s": 20}}
+    async with serving(fast_timeout_s=5) as server:
+        await ask(server, **asked)
+        assert server.journal is not None
+        lane = server.journal.openings[-1].question.fast
+        assert (lane.timeout_s, lane.first_token_timeout_s, lane.idle_timeout_s) == (20, 20, 20)
+        await ask(server, **lanes(SHORT, SHORT))
+        lane = server.journal.openings[-1].question.fast
+        assert (lane.timeout_s, lane.first_token_timeout_s, lane.idle_timeout_s) == (5, 5, 5)
+    async with serving(fast_timeout_s=5, fast_first_token_timeout_s=2, fast_idle_timeout_s=1) as server:
+        await ask(server, **asked)
+        assert server.journal is not None
+        lane = server.journal.openings[-1].question.fast
+        assert (lane.timeout_s, lane.first_token_timeout_s, lane.idle_timeout_s) == (20, 2, 1)
+
+
+async def test_a_fast_lane_may_take_longer_than_the_default() -> None:
+    """A fast lane whose first token comes behind the server's own limit completes when the request allows it."""
+    late = "scripted:fast?first=0.05&gap=0&tokens=2"
+    async with serving(fast_timeout_s=0.02) as server:
+        allowed = valid_stream((await ask(server, fast={"model": late, "timeout_s": 5})).content)
+        refused = valid_stream((await ask(server, fast={"model": late})).content)
+    ends = [
+        [e.data["outcome"] for e in log if e.name == "lane_end" and e.data["lane"] == "fast"]
+        for log in (allowed, refused)
+    ]
+    assert ends == [["completed"], ["timeout"]]
+
+
+async def test_health_counts_streams_and_records(dsn: str) -> None:
+    """Health tells how many streams are open, and where every record is: the ledger balances."""
+    async with serving(dsn) as server:
+        before = (await server.client.get("/health/")).json()
+        tails = [await started(server, **lanes(SHORT, HANG)) for _ in range(2)]
+        again = await opened(server, "GET", f"/v1/runs/{tails[0].run_id}/events")
+        during = (await server.client.get("/health/")).json()
+        await again.response.aclose()
+        for tail in tails:
+            await server.client.post(f"/v1/runs/{tail.run_id}/cancel")
+            await tail.rest()
+        await eventually(lambda: server.runs.live == 0)
+        after = (await server.client.get("/health/")).json()
+    assert [health["open_streams"] for health in (before, during, after)] == [0, 3, 0]
+    assert [health["live_runs"] for health in (before, during, after)] == [0, 2, 0]
+    for health in (before, during, after):
+        ledger = health["record"]
+        settled = sum(ledger[state] for state in ("stored", "duplicate", "rejected", "queued", "in_flight"))
+        assert ledger["accepted"] == settled
+    assert [health["record"]["accepted"] for health in (before, during, after)] == [0, 2, 4]
+    assert (after["record"]["queued"], after["record"]["in_flight"], after["record"]["refused"]) == (0, 0, 0)
+
+
+def _references(schema: Any) -> list[str]:
+    """Every reference in a document."""
+    if isinstance(schema, dict):
+        own = [schema["$ref"]] if isinstance(schema.get("$ref"), str) else []
+        return own + [found for value in schema.values() for found in _references(value)]
+    return [found for item in schema for found in _references(item)] if isinstance(schema, list) else []
+
+
+def _resolves(document: dict[str, Any], reference: str) -> bool:
+    """Whether a reference leads somewhere within the document."""
+    place: Any = document
+    for step in reference.removeprefix("#/").split("/"):
+        if not isinstance(place, dict) or step not in place:
+            return False
+        place = place[step]
+    return reference.startswith("#/")
+
+
+async def test_the_documents_describe_the_question() -> None:
+    """/openapi.json resolves within itself and describes the body of a POST and the parameters of a GET."""
+    async with serving() as server:
+        document = (await server.client.get("/openapi.json")).json()
+        assert (await server.client.get("/docs")).status_code == 200
+    assert [found for found in _references(document) if not _resolves(document, found)] == []
+    question = document["paths"]["/v1/reason"]
+    body = question["post"]["requestBody"]["content"]["application/json"]["schema"]
+    assert {"input", "messages", "fast", "slow", "policy", "deadline_s", "stream"} <= body["properties"].keys()
+    [lane] = [kind for kind in body["properties"]["fast"]["anyOf"] if kind.get("type") == "object"]
+    assert {"model", "timeout_s", "first_token_timeout_s", "temperature"} <= lane["properties"].keys()
+    parameters = {parameter["name"]: parameter for parameter in question["get"]["parameters"]}
+    assert {"input", "policy", "deadline_s", "last_event_id", "stream"} <= parameters.keys()
+    assert not {"messages", "fast", "slow", "tags"} & parameters.keys()
+    assert {parameter["in"] for parameter in parameters.values()} == {"query"}
+    assert "text/event-stream" in question["post"]["responses"]["200"]["content"]
 
 
 async def test_the_record_of_a_run_is_there_when_done_is_durable(dsn: str) -> None:
@@ -276,19 +437,34 @@ async def test_an_answer_without_a_stream_ends_when_its_reader_leaves() -> None:
 
 async def test_a_reader_who_comes_back_in_time_gets_the_rest() -> None:
     """Within the grace a run waits for its reader, who then gets the rest; without one it is cancelled."""
-    async with serving(disconnect_grace_s=0.2) as server:
+    async with serving(disconnect_grace_s=15) as server:
         tail = await started(server, **lanes(SHORT, HANG))
+        run = server.runs._live[tail.run_id]
         await tail.response.aclose()
-        await eventually(lambda: next(iter(server.runs._live.values())).readers == 0)
+        await eventually(lambda: run.readers == 0)
+        assert run._absence is not None
+        cancels_at = run._absence.when() - run.loop.time()
         last = read_events(tail.raw)[-1].seq
         back = await opened(server, "GET", "/v1/reason", headers={"Last-Event-ID": f"{tail.run_id}:{last}"})
-        await asyncio.sleep(0.25)
-        assert server.runs.live == 1
+        assert run.readers == 1
+        assert not run._absence
         await server.client.post(f"/v1/runs/{tail.run_id}/cancel")
         valid_stream(tail.raw + await back.rest())
-        left = await started(server, **lanes(SHORT, HANG))
-        await left.response.aclose()
-        await eventually(lambda: server.runs.live == 0, 1.0)
+    assert 10 < cancels_at <= 15
+
+
+async def test_a_reader_who_does_not_come_back_in_time_ends_the_run() -> None:
+    """When the grace is over and nobody has come back, the run is cancelled, and not before."""
+    async with serving(disconnect_grace_s=0.05) as server:
+        tail = await started(server, **lanes(SHORT, HANG))
+        run = server.runs._live[tail.run_id]
+        await tail.response.aclose()
+        await eventually(lambda: run.readers == 0)
+        left_at = run.loop.time()
+        await eventually(lambda: server.runs.live == 0)
+        assert run.loop.time() - left_at > 0.04
+        assert server.journal is not None
+        assert server.journal.closings[-1].reason == "client_gone"
 
 
 async def test_a_run_may_finish_alone() -> None:

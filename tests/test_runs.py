@@ -10,7 +10,7 @@ from journals import MemoryJournal
 from races import ALICE, Event, Pair, ask, ends, events, named, nothing_left, question, read, registry, said, whole
 
 from app.errors import NoSuchRun, NothingToAccept, ShuttingDown, TooManyRuns, UnknownModel
-from app.events import FinalAnswer, Preliminary, frame
+from app.events import Done, FinalAnswer, LaneEnd, Preliminary, Usage, frame
 from app.llm.model import Finish, Item, Piece, Prompt
 from app.question import Caller, Question
 from app.reasoning import run as run_module
@@ -446,13 +446,13 @@ def test_a_fault_of_the_journal(fault: str, caplog: pytest.LogCaptureFixture) ->
     assert "a fault of ours" in caplog.text
 
 
-@pytest.mark.parametrize("broken", [FinalAnswer, Preliminary])
+@pytest.mark.parametrize("broken", [FinalAnswer, Preliminary, LaneEnd, Done])
 def test_a_fault_of_the_encoding(broken: type, monkeypatch: pytest.MonkeyPatch) -> None:
     """An event that cannot be encoded ends the run with one truthful `done`; both lanes are stopped and recorded."""
 
     def faulty(run_id: str, seq: int, payload: Any) -> bytes:
-        if isinstance(payload, broken):
-            raise TypeError("a fault of ours")
+        if isinstance(payload, broken) and getattr(payload, "fingerprint", "of no done") != "":
+            raise TypeError("a fault of ours")  # of every `done` but the least that can be said
         return frame(run_id, seq, payload)
 
     async def run() -> None:
@@ -465,12 +465,55 @@ def test_a_fault_of_the_encoding(broken: type, monkeypatch: pytest.MonkeyPatch) 
         log = events(raw)
         assert statuses(log) == ("failed", "internal", None)
         assert [seq for _, seq, _ in log] == list(range(len(log)))
-        assert set(ends(log)) == {"fast", "slow"}
-        assert journal.closings[-1].log == raw
+        assert set(ends(log)) == (set() if broken is LaneEnd else {"fast", "slow"})
+        assert broken is Done or journal.closings[-1].log == raw
         await asyncio.sleep(0.3)
         await nothing_left(runs)
 
     monkeypatch.setattr(run_module, "frame", faulty)
+    jump(run())
+
+
+ODD: Final[Any] = object()
+TEXT: Final[Any] = "2"
+UNWRITABLE: Final[dict[str, tuple[list[Any], list[Any]]]] = {
+    "version of the fast lane": ([Finish("stop", ODD)], [Finish("stop")]),
+    "version of the slow lane": ([Finish("stop")], [Finish("stop", ODD)]),
+    "versions of both": ([Finish("stop", ODD)], [Finish("stop", ODD)]),
+    "reason of the finish": ([Finish(ODD)], [Finish("stop")]),
+    "number of tokens": ([Usage(output_tokens=ODD), Finish("stop")], [Finish("stop")]),
+    "tokens that do not add up": ([Usage(1, TEXT, source="reported"), Finish("stop")],) * 2,
+    "source of the tokens": ([Usage(1, 2, source=TEXT), Finish("stop")], [Finish("stop")]),
+}
+
+
+@pytest.mark.parametrize("case", UNWRITABLE)
+def test_a_fault_of_an_adapter(case: str) -> None:
+    """An adapter that yields what no event can carry costs the run its success, not its one `done`."""
+
+    def talking(items: list[Item], first_s: float) -> Callable[[Prompt], AsyncGenerator[Item, None]]:
+        """A model that says a word and then these things."""
+
+        async def talk(_: Prompt) -> AsyncGenerator[Item, None]:
+            await asyncio.sleep(first_s)
+            yield [Piece("answer", "x")]
+            for item in items:
+                yield item
+
+        return talk
+
+    async def run() -> None:
+        """One run over these two models, whose reader must return."""
+        fast, slow = UNWRITABLE[case]
+        runs = registry(MemoryJournal(), Pair(talking(fast, 0.1), talking(slow, 0.2)))
+        raw = await read(runs.open(question(), ALICE).attach())
+        log = events(raw)
+        assert [name for name, _, _ in log].count("done") == 1
+        assert [seq for _, seq, _ in log] == list(range(len(log)))
+        assert (log[0][0], statuses(log)) == ("start", ("failed", "internal", None))
+        await asyncio.sleep(1.0)
+        await nothing_left(runs)
+
     jump(run())
 
 

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import socket
-import sys
 from collections.abc import Awaitable, Callable
 from functools import partial
 from types import FrameType
@@ -18,6 +17,7 @@ from app.errors import StartupError
 log = logging.getLogger(__name__)
 
 MAX_HEAD_BYTES = 64 * 1024
+LINE_BYTES = 4  # what stands around the name and the value of a header
 CLOSE_S = 1.0  # for connections to close once every stream has ended
 BACKLOG = 4096
 
@@ -32,33 +32,63 @@ class Protocol(HttpToolsProtocol):
     def __init__(self, *args: Any, send_timeout_s: float, **kwargs: Any) -> None:  # noqa: ANN401  # uvicorn's own
         super().__init__(*args, **kwargs)
         self._send_timeout_s = send_timeout_s
+        self._pending = 0  # bytes since a head or a part of a body was whole
         self._head_bytes = 0
+        self._in_body = False
         self._unread = 0
         self._watch: asyncio.TimerHandle | None = None
 
     def data_received(self, data: bytes) -> None:
-        """Some bytes; a request's head is bounded, because the parser bounds it not."""
-        self._head_bytes += len(data)
+        """Some bytes. The parser keeps what is unfinished whole, however long; nobody may send a head for ever."""
+        self._pending += len(data)
         super().data_received(data)
-        if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
-            self.send_400_response("The head of the request is too large.")
+        if self._pending > MAX_HEAD_BYTES and not self.transport.is_closing():
+            self._refuse()
+
+    def on_message_begin(self) -> None:
+        """A head begins."""
+        super().on_message_begin()
+        self._head_bytes = 0
+        self._in_body = False
+
+    def on_url(self, url: bytes) -> None:
+        """A part of the address."""
+        self._head_bytes += len(url)
+        super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """One header. Behind the head it is a trailer, which nobody here reads and anybody could send for ever."""
-        if self._head_bytes < 0:
-            self.transport.abort()
-            return
-        super().on_header(name, value)
+        """One header, or behind the body one trailer, which nobody here reads."""
+        if not self._in_body:
+            self._head_bytes += len(name) + len(value) + LINE_BYTES
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """The head is whole; what follows is the body's to bound."""
-        self._head_bytes = -sys.maxsize
-        super().on_headers_complete()
+        """The head is whole; a request begins, unless the head was too large."""
+        self._pending = 0
+        if self._head_bytes > MAX_HEAD_BYTES:
+            self._refuse()
+        self._in_body = True
+        if not self.transport.is_closing():
+            super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """A part of the body, which its reader bounds."""
+        self._pending = 0
+        if not self.transport.is_closing():
+            super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """The next head begins."""
-        self._head_bytes = 0
-        super().on_message_complete()
+        """The request is whole."""
+        self._pending = 0
+        if not self.transport.is_closing():
+            super().on_message_complete()
+
+    def _refuse(self) -> None:
+        """Say why while no response can be under way, and hang up."""
+        if self._in_body:
+            self.transport.abort()
+        else:
+            self.send_400_response("The head of the request is too large.")
 
     def pause_writing(self) -> None:
         """The buffer is full; the response waits."""

@@ -36,12 +36,17 @@ class Tokens(msgspec.Struct, gc=False):
         """The same in our words."""
         given, made = self.prompt_tokens_details, self.completion_tokens_details
         return Usage(
-            input_tokens=self.prompt_tokens,
-            output_tokens=self.completion_tokens,
-            thinking_tokens=made.reasoning_tokens if made else None,
-            cached_tokens=given.cached_tokens if given else None,
+            input_tokens=_count(self.prompt_tokens),
+            output_tokens=_count(self.completion_tokens),
+            thinking_tokens=_count(made.reasoning_tokens) if made else None,
+            cached_tokens=_count(given.cached_tokens) if given else None,
             source="reported",
         )
+
+
+def _count(number: int | None) -> int | None:
+    """The number when it can be a count of tokens; the lenient reader takes true for a number, as Python does."""
+    return number if type(number) is int and 0 <= number <= _MOST_TOKENS else None
 
 
 class Said(msgspec.Struct, gc=False):
@@ -76,6 +81,8 @@ _DONE: Final = b"[DONE]"
 _LENGTH: Final = frozenset({"length", "max_tokens", "model_length"})
 _FILTERED: Final = frozenset({"content_filter", "safety"})
 _ABANDONED: Final = frozenset({"abort", "cancelled"})
+_UNFINISHED: Final = frozenset({"", "null"})  # what some servers put into every chunk before the last
+_MOST_TOKENS: Final = 2**53
 
 
 def decode(data: bytes) -> Chunk:
@@ -199,8 +206,9 @@ class Reading:
         said = choice.delta or choice.message
         if said is not None:
             self._say(said, pieces)
-        if choice.finish_reason is not None:
-            self._end(choice.finish_reason.lower(), chunk.model)
+        reason = (choice.finish_reason or "").lower()
+        if reason not in _UNFINISHED:
+            self._end(reason, chunk.model)
 
     def _say(self, said: Said, pieces: list[Piece]) -> None:
         thought = said.reasoning_content or said.reasoning

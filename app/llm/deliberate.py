@@ -21,6 +21,8 @@ MOST: Final = 15
 AT_ONCE: Final = 5
 TEMPERATURE: Final = 0.7
 MAX_OUTPUT_TOKENS: Final = 64
+MAX_SAMPLE_CHARS: Final = 20_000
+LEAST_PATIENCE_S: Final = 2.0
 
 _WORD: Final = re.compile(r"\s*\S+")
 
@@ -34,15 +36,23 @@ def wrap(argument: str, model: LanguageModel) -> "Deliberate":
 
 @dataclass(slots=True)
 class Sample:
-    """One answer as it comes. over: it has ended, well or not; shown: so many characters; closed: its end too."""
+    """One answer as it comes. seen: its thinking and its text in the order they came; shown: so many characters of
+    that; over: it has ended, well or not, or was given up; closed: its end was shown too.
+    """
 
     text: str = ""
+    seen: str = ""
     shown: int = 0
     closed: bool = False
     usage: Usage = field(default_factory=Usage)
     finish: Finish | None = None
     error: ModelError | None = None
     over: bool = False
+
+    @property
+    def whole(self) -> bool:
+        """Whether it has a vote."""
+        return self.finish is not None and bool(self.text.strip())
 
 
 class Deliberate:
@@ -57,11 +67,9 @@ class Deliberate:
         """Stream the samples as thinking, then the majority's answer. Closing it cancels every sample."""
         samples = [Sample() for _ in range(self._count)]
         async with aclosing(self._thinking(_shaped(prompt), samples)) as thinking:
-            async for pieces in thinking:
-                yield pieces
-        if any(sample.usage.source != "unknown" for sample in samples):
-            yield _total([sample.usage for sample in samples])
-        whole = [sample for sample in samples if sample.finish is not None and sample.text.strip()]
+            async for item in thinking:
+                yield item
+        whole = [sample for sample in samples if sample.whole]
         for item in _answer(whole, self._count) if whole else _nothing(samples):
             yield item
 
@@ -73,19 +81,24 @@ class Deliberate:
     async def close(self) -> None:
         """Nothing is held between asks."""
 
-    async def _thinking(self, prompt: Prompt, samples: list[Sample]) -> AsyncGenerator[list[Piece], None]:
-        """What the samples say, in their order; it ends when all of them are over."""
+    async def _thinking(self, prompt: Prompt, samples: list[Sample]) -> AsyncGenerator[Item, None]:
+        """What the samples say, in their order, and what they used together; it ends when all of them are over."""
         news = asyncio.Event()
+        patience = Patience(samples)
+        told = Usage()
         places = asyncio.Semaphore(AT_ONCE)
         tasks = [asyncio.create_task(self._take(prompt, sample, news, places)) for sample in samples]
         try:
-            while not all(sample.over for sample in samples):
-                await news.wait()
-                news.clear()
-                if text := _unshown(samples):
+            while news.is_set() or not all(sample.over for sample in samples):
+                late = "" if await _heard(news, patience.until()) else _given_up(samples)
+                if text := _unshown(samples) + late:
                     yield [Piece("thinking", text)]
+                if (total := _total([sample.usage for sample in samples])) != told:
+                    told = total
+                    yield total
             for task in tasks:
-                await task
+                if task.done():  # all but those that were given up
+                    await task
         finally:
             for task in tasks:
                 task.cancel()
@@ -98,11 +111,54 @@ class Deliberate:
                 async for item in items:
                     _note(sample, item)
                     news.set()
+                    if len(sample.seen) >= MAX_SAMPLE_CHARS:
+                        sample.finish = Finish("length")
+                        break
         except ModelError as error:
             sample.error = error
         finally:
             sample.over = True
             news.set()
+
+
+class Patience:
+    """How long to wait for the last samples: once a majority is whole, as long again as that took."""
+
+    def __init__(self, samples: Sequence[Sample]) -> None:
+        self._samples = samples
+        self._began = asyncio.get_running_loop().time()
+        self._until: float | None = None
+
+    def until(self) -> float | None:
+        """When to give up, by the loop's clock; None while there is no majority."""
+        if self._until is None and sum(sample.whole for sample in self._samples) * 2 > len(self._samples):
+            now = asyncio.get_running_loop().time()
+            self._until = now + max(now - self._began, LEAST_PATIENCE_S)
+        return self._until
+
+
+async def _heard(news: asyncio.Event, until: float | None) -> bool:
+    """Wait for news; False when that time of the loop's clock came first, or is past however many news there are."""
+    if until is not None and asyncio.get_running_loop().time() >= until:
+        news.clear()
+        return False
+    try:
+        async with asyncio.timeout_at(until):
+            await news.wait()
+    except TimeoutError:
+        return False
+    news.clear()
+    return True
+
+
+def _given_up(samples: Sequence[Sample]) -> str:
+    """Wait no longer for the samples that still run, if any, and say so."""
+    running = [sample for sample in samples if not sample.over]
+    if not running:
+        return ""
+    for sample in running:
+        sample.over = True
+    return f"Gave up waiting for {len(running)} of {len(samples)} samples.\n"
 
 
 def _shaped(prompt: Prompt) -> Prompt:
@@ -119,7 +175,10 @@ def _note(sample: Sample, item: Item) -> None:
     elif isinstance(item, Finish):
         sample.finish = item
     else:
-        sample.text += "".join(piece.text for piece in item if piece.kind == "answer")
+        for kind, text in item:
+            room = text[: MAX_SAMPLE_CHARS - len(sample.seen)]
+            sample.seen += room
+            sample.text += room if kind == "answer" else ""
 
 
 def _unshown(samples: Sequence[Sample]) -> str:
@@ -128,12 +187,12 @@ def _unshown(samples: Sequence[Sample]) -> str:
     for number, sample in enumerate(samples, 1):
         if sample.closed:
             continue
-        if text := sample.text[sample.shown :]:
+        if text := sample.seen[sample.shown :]:
             parts.append(text if sample.shown else f"Sample {number}: {text}")
-            sample.shown = len(sample.text)
+            sample.shown = len(sample.seen)
         if not sample.over:
             break
-        parts.append("\n" if sample.text else "")
+        parts.append("\n" if sample.seen else "")
         sample.closed = True
     return "".join(parts)
 
@@ -162,13 +221,16 @@ def _nothing(samples: Sequence[Sample]) -> Iterator[Item]:
 
 
 def _total(usages: Sequence[Usage]) -> Usage:
-    """The sum of what the samples used; a number that one of them lacks is not known."""
-    sources = {usage.source for usage in usages}
-    source = sources.pop() if len(sources) == 1 else "unknown"
+    """The sum of what is known of the samples; it is an estimate unless every one has reported."""
+    known = [usage for usage in usages if usage.source != "unknown"]
+    if not known:
+        return Usage()
+    reported = len(known) == len(usages) and all(usage.source == "reported" for usage in known)
     names = ("input_tokens", "output_tokens", "thinking_tokens", "cached_tokens")
-    return Usage(**{name: _sum([getattr(usage, name) for usage in usages]) for name in names}, source=source)
+    total = {name: _sum([getattr(usage, name) for usage in known]) for name in names}
+    return Usage(**total, source="reported" if reported else "estimated")
 
 
 def _sum(numbers: Sequence[int | None]) -> int | None:
     known = [number for number in numbers if number is not None]
-    return sum(known) if len(known) == len(numbers) else None
+    return sum(known) if known else None

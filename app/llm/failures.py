@@ -9,6 +9,7 @@ from aiohttp import ClientConnectorError, ConnectionTimeoutError
 from app.errors import ModelError
 
 MAX_DETAIL_CHARS: Final = 300
+MAX_SEARCHED_CHARS: Final = 4096
 
 _MASK: Final = "***"
 _SECRET: Final = re.compile(
@@ -81,7 +82,10 @@ def masked(text: str, key: str | None) -> str:
     """The text on one line, trimmed, with everything that looks like a secret masked."""
     if key:
         text = text.replace(key, _MASK)
-    text = _SECRET.sub(_MASK, " ".join(text.split()))
+    words = text[:MAX_SEARCHED_CHARS].split()
+    if len(text) > MAX_SEARCHED_CHARS:
+        words = words[:-1]  # half a secret does not look like one
+    text = _SECRET.sub(_MASK, " ".join(words))
     return text if len(text) <= MAX_DETAIL_CHARS else text[: MAX_DETAIL_CHARS - 1] + "…"
 
 

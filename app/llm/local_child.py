@@ -2,13 +2,14 @@
 
 import asyncio
 import logging
+import os
 import secrets
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 import msgspec
 
@@ -23,6 +24,11 @@ CONTEXT_TOKENS: Final = 2048
 LOAD_LIMIT_S: Final = 120.0
 EXIT_LIMIT_S: Final = 2.0
 DEATH_NOTICE_S: Final = 0.2
+RETRY_AFTER_S: Final = 5.0
+MAX_LOG_BYTES: Final = 1_000_000
+
+# All of our environment that reaches the child: there are keys in the rest.
+_PASSED_ON: Final = ("PATH", "HOME", "LANG", "TMPDIR", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "PYTHONPATH")
 
 _ROOT: Final = Path(app.__file__).parent.parent
 _log = logging.getLogger(__name__)
@@ -58,6 +64,7 @@ class LocalServer:
         self._log = log
         self._child: Child | None = None
         self._starting: asyncio.Task[Child] | None = None
+        self._failed: tuple[float, str] | None = None
         self._closed = False
 
     async def ready(self) -> Child:
@@ -67,6 +74,7 @@ class LocalServer:
         if self._closed:
             raise _unavailable("it was closed")
         if self._starting is None or self._starting.done():
+            self._refuse_to_hurry()
             self._note_crash()
             self._starting = asyncio.create_task(self._start(), name="start a local model")
             self._starting.add_done_callback(_heed)
@@ -91,17 +99,26 @@ class LocalServer:
                 *("-m", MODULE),
                 stdin=PIPE,
                 stdout=PIPE,
-                stderr=files.enter_context(self._log.open("wb")) if self._log else DEVNULL,
+                stderr=files.enter_context(_opened(self._log)) if self._log else DEVNULL,
                 cwd=_ROOT,
+                env=_environment(),
                 start_new_session=True,  # an interrupt at the terminal is the parent's to handle
             )
         try:
             address = await _loaded(process, {**self._order, "context": CONTEXT_TOKENS, "key": key})
-        except BaseException:
+        except BaseException as error:
             await _end(process)
+            if isinstance(error, ModelError):
+                self._failed = asyncio.get_running_loop().time() + RETRY_AFTER_S, error.message
             raise
+        self._failed = None
         self._child = Child(process, address, key)
         return self._child
+
+    def _refuse_to_hurry(self) -> None:
+        """Say again why the last start failed, if that was a moment ago."""
+        if self._failed is not None and asyncio.get_running_loop().time() < self._failed[0]:
+            raise ModelError("local_unavailable", self._failed[1])
 
     def _note_crash(self) -> None:
         if self._child is not None:
@@ -136,6 +153,18 @@ class LocalServers:
             await lease.server.close()
 
 
+def _environment() -> dict[str, str]:
+    """The part of our environment that Python and the dynamic linker need."""
+    prefixes = ("LC_", "DYLD_")
+    return {name: value for name, value in os.environ.items() if name in _PASSED_ON or name.startswith(prefixes)}
+
+
+def _opened(log: Path) -> BinaryIO:
+    """The log, to be continued; a long one starts anew."""
+    long = log.exists() and log.stat().st_size > MAX_LOG_BYTES
+    return log.open("wb" if long else "ab")
+
+
 async def _loaded(process: Process, order: dict[str, object]) -> str:
     """The address the child tells when its model is loaded."""
     assert process.stdin is not None
@@ -147,6 +176,7 @@ async def _loaded(process: Process, order: dict[str, object]) -> str:
     except (OSError, TimeoutError, msgspec.DecodeError) as error:
         raise _unavailable("its process ended or did not load it in time") from error
     if not notice["address"]:
+        _log.warning("llama.cpp cannot load the local model: %s", notice["problem"])
         raise _unavailable("llama.cpp cannot load its weights")
     return notice["address"]
 

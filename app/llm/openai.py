@@ -58,7 +58,7 @@ class OpenAIModel:
         self._session: ClientSession | None = None
 
     async def ask(self, prompt: Prompt) -> AsyncGenerator[Item, None]:
-        """Stream one answer; the connection is closed unless the answer was read to its end."""
+        """Stream one answer; the connection is dropped unless the answer was read to its end."""
         response = await self._send(prompt)
         try:
             reading = Reading(self._options.api_key)
@@ -111,6 +111,19 @@ class OpenAIModel:
         return msgspec.json.encode(body)
 
 
+class _Response(ClientResponse):
+    """A response whose close drops the connection at once, in whatever state it is.
+
+    A plain close first sends what is left of the request and, over TLS, waits for the other side's farewell: 30 s.
+    """
+
+    def close(self) -> None:
+        """Drop the connection, unless it went back to the pool. aiohttp calls this too when it is cancelled."""
+        if self.connection is not None and self.connection.transport is not None:
+            self.connection.transport.abort()
+        super().close()
+
+
 def _endpoint(options: ProviderOptions) -> URL:
     """Where to post. A key replaces the user part of the base URL; a query (an API version) is kept."""
     try:
@@ -141,6 +154,7 @@ def _session(options: ProviderOptions) -> ClientSession:
         headers=headers,
         timeout=ClientTimeout(total=None, sock_read=None, sock_connect=options.connect_timeout_s),
         cookie_jar=DummyCookieJar(),
+        response_class=_Response,
     )
 
 

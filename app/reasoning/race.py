@@ -152,11 +152,15 @@ class Race:
         for lane in self.lanes.values():
             if lane.name not in self._reported:
                 _attempt(partial(run.append, lane.ended.result(), anywhere=True))
+        _attempt(partial(self._say_internal, opening))
+        if not run.closed:  # not even that could be said: the least that is true
+            least = Done("failed", None, False, "internal", Usage(), None, None, False, "", "pending")
+            run.append(least, anywhere=True)
+
+    def _say_internal(self, opening: Opening) -> None:
         done = replace(self._done(Verdict("failed", None, "internal")), audit="pending")
         _attempt(lambda: self._journal.closed(replace(self._closing(done, opening, None, None), version=LAST_VERSION)))
-        _attempt(partial(run.append, done, anywhere=True))
-        if not run.closed:  # not even that could be said: the least that is true
-            run.append(replace(done, usage=Usage(), fingerprint=""), anywhere=True)
+        self.run.append(done, anywhere=True)
 
     def _agreement(self, verdict: Verdict) -> Agreement | None:
         if verdict.final_lane != "slow" or self._preliminary is None:
