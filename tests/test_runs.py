@@ -495,6 +495,7 @@ def test_a_fault_of_an_adapter(case: str) -> None:
         """A model that says a word and then these things."""
 
         async def talk(_: Prompt) -> AsyncGenerator[Item, None]:
+            """Say them."""
             await asyncio.sleep(first_s)
             yield [Piece("answer", "x")]
             for item in items:
