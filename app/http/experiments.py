@@ -6,10 +6,11 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Request
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from app.errors import MalformedRequest, NoSuchRun, Outcome
+from app.errors import MalformedRequest, Outcome
 from app.events import Status
 from app.experiments.list import Filters, list_runs
 from app.http.parts import LOCAL, Parts
+from app.http.runs import record_of
 
 
 def _in_utc(moment: datetime) -> datetime:
@@ -59,9 +60,6 @@ def router(parts: Parts) -> APIRouter:
 
     @routes.get("/api/experiments/{run_id}", summary="One record with both lanes, payloads and timing")
     async def detail(run_id: str) -> dict[str, Any]:
-        found = await parts.records.get(LOCAL, run_id)
-        if found is None:
-            raise NoSuchRun("there is no record of such a run of yours (yet)")
-        return found
+        return await record_of(parts, run_id)
 
     return routes

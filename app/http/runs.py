@@ -17,10 +17,7 @@ def router(parts: Parts) -> APIRouter:
 
     @routes.get("/v1/runs/{run_id}", summary="The record of a run")
     async def record(run_id: str) -> dict[str, Any]:
-        found = await parts.records.get(LOCAL, run_id)
-        if found is None:
-            raise NoSuchRun("there is no record of such a run of yours (yet)")
-        return found
+        return await record_of(parts, run_id)
 
     @routes.get("/v1/runs/{run_id}/events", response_class=Response, summary="The rest of a run's stream")
     async def events(request: Request, run_id: str) -> Response:
@@ -40,6 +37,14 @@ def router(parts: Parts) -> APIRouter:
         return _state(parts.runs.accept(run_id, LOCAL))
 
     return routes
+
+
+async def record_of(parts: Parts, run_id: str) -> dict[str, Any]:
+    """One record with its payload. Raises NoSuchRun."""
+    found = await parts.records.get(LOCAL, run_id)
+    if found is None:
+        raise NoSuchRun("there is no record of such a run of yours (yet)")
+    return found
 
 
 def _state(run: Run) -> dict[str, Any]:
