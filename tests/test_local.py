@@ -84,6 +84,13 @@ async def exits(pid: int, within_s: float) -> bool:
     return False
 
 
+def children() -> set[str]:
+    """The processes of local models that this process has."""
+    listed = subprocess.run(["ps", "-A", "-o", "ppid=,pid=,args="], capture_output=True, text=True, check=True).stdout
+    rows = [line.split(maxsplit=2) for line in listed.splitlines()]
+    return {pid for parent, pid, *args in rows if parent == str(os.getpid()) and local_child.MODULE in " ".join(args)}
+
+
 def parent_of_a_child() -> tuple[subprocess.Popen[str], int]:
     """A process that has opened the local model, and the id of its child."""
     root = Path(local.__file__).parents[2]
@@ -181,13 +188,16 @@ async def test_nothing_outlives_a_killed_parent(model: local.LocalModel) -> None
     assert await exits(pid, 2.0)
 
 
-async def test_one_child_for_all_its_holders(model: local.LocalModel) -> None:
+async def test_one_child_for_all_its_holders() -> None:
     """Two models of the same weights share a child, which ends with the last of them."""
-    options = model._options
-    other = local.open_model("smollm2", options)
-    assert other.server is model.server
+    one = open_local()
+    other = local.open_model("smollm2", one._options)
+    assert other.server is one.server
+    child = await one.server.ready()
     await other.close()
-    assert (await model.server.ready()).alive
+    assert child.alive
+    await one.close()
+    assert await exits(child.process.pid, 2.0)
 
 
 async def test_no_secret_in_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,6 +217,7 @@ async def test_no_secret_in_the_environment(tmp_path: Path, monkeypatch: pytest.
 
 async def test_weights_that_do_not_load(tmp_path: Path) -> None:
     """A file that is no model ends the ask with a reason, and leaves no process; the next ask does not try at once."""
+    before = children()
     (tmp_path / "bad.gguf").write_bytes(b"not a model")
     broken = local.open_model(str(tmp_path / "bad.gguf"), ProviderOptions(home=tmp_path))
     with pytest.raises(ModelError) as caught:
@@ -217,6 +228,7 @@ async def test_weights_that_do_not_load(tmp_path: Path) -> None:
         await collect(broken, asked("Hello?"))
     assert broken.server._starting is first
     await broken.close()
+    assert children() == before
 
 
 @pytest.mark.parametrize(("name", "says"), [("/no/such.gguf", "FAST_MODEL"), ("/etc/hosts", "gguf"), ("", "smollm2")])
