@@ -89,7 +89,7 @@ class EmbeddedPostgres:
         try:
             await asyncio.to_thread(self._prepare)
             await self._launch()
-        except BaseException:
+        except BaseException:  # a cancelled start too must leave nothing running
             await self.stop()
             raise
         self._watcher = asyncio.create_task(self._watch(), name="embedded-postgres")

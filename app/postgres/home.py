@@ -53,7 +53,7 @@ def account() -> Account:
         found = _system_account()
         if found is not None or useradd is None:
             break
-        time.sleep(0.1 * attempt)
+        time.sleep(0.1 * attempt)  # in a thread of its own, never on the loop
         command = [useradd, "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", SYSTEM_USER]
         subprocess.run(command, check=False, capture_output=True)  # noqa: S603  # fixed words only
     found = _system_account()

@@ -78,5 +78,5 @@ def _gone(pid: int, within_s: float) -> bool:
     while _alive(pid):
         if time.monotonic() > deadline:
             return False
-        time.sleep(0.01)
+        time.sleep(0.01)  # in a thread of its own, never on the loop
     return True
