@@ -2,8 +2,8 @@
 
 import asyncio
 from array import array
-from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate
 
 from app.errors import TandemError
 from app.events import FOLLOWS, NAMES, Payload, delta_frame, delta_head, frame
@@ -32,12 +32,11 @@ class Run:
         self.loop = asyncio.get_running_loop()
         self.opened_at = self.loop.time()
         self.at_ms = array("I")
-        self.size = 0
         self.closed = False
         self.acceptable = False
         self.stopping: asyncio.Future[Cause] = self.loop.create_future()
-        self._blocks: list[bytes] = []
-        self._firsts = array("I")
+        self._bytes = bytearray()  # one buffer: an event costs what it is long, and 8 bytes
+        self._ends = array("I")  # of each event in it
         self._last: str | None = None
         self._held: list[tuple[LaneName, list[Piece]]] = []
         self._readers: set[Reader] = set()
@@ -55,7 +54,8 @@ class Run:
         name = NAMES[type(payload)]
         if not anywhere:
             self._admit(name)
-        self._push(frame(self.run_id, len(self), payload), 1)
+        event = frame(self.run_id, len(self), payload)
+        self._push(event, [len(event)])
         self._last = name
         if name == "start":
             held, self._held = self._held, []
@@ -72,10 +72,10 @@ class Run:
             return
         self._admit("delta")
         run_id, seq = self.run_id, len(self)
-        block = "".join(
-            [delta_frame(run_id, number, _HEADS[lane, kind], text) for number, (kind, text) in enumerate(pieces, seq)]
-        )
-        self._push(block.encode("ascii"), len(pieces))
+        block = [
+            delta_frame(run_id, number, _HEADS[lane, kind], text) for number, (kind, text) in enumerate(pieces, seq)
+        ]
+        self._push("".join(block).encode("ascii"), map(len, block))
         self._last = "delta"
         self._wake()
 
@@ -83,19 +83,17 @@ class Run:
         if name not in FOLLOWS[self._last]:
             raise OutOfOrder(f"{name} may not follow {self._last}")
 
-    def _push(self, block: bytes, count: int) -> None:
-        self._firsts.append(len(self.at_ms))
-        self._blocks.append(block)
-        self.size += len(block)
-        self.at_ms.extend([self.elapsed_ms()] * count)
+    def _push(self, block: bytes, lengths: Iterable[int]) -> None:
+        ends = list(accumulate(lengths, initial=len(self._bytes)))[1:]
+        self._bytes += block
+        self._ends.extend(ends)
+        self.at_ms.extend([self.elapsed_ms()] * len(ends))
 
     def _close(self) -> None:
         self.closed = True
         self._cancel_absence()
         if not self.stopping.done():
             self.stopping.cancel()
-        if not self._readers:
-            self._compact()
 
     def elapsed_ms(self) -> int:
         """Whole milliseconds since the run was opened."""
@@ -122,11 +120,7 @@ class Run:
         if reader not in self._readers:
             return
         self._readers.remove(reader)
-        if self._readers:
-            return
-        if self.closed:
-            self._compact()
-        else:
+        if not self._readers and not self.closed:
             self.await_reader(self._grace_s)
 
     def await_reader(self, within_s: float) -> None:
@@ -148,28 +142,20 @@ class Run:
     def preview(self, payload: Payload) -> tuple[bytes, tuple[int, ...]]:
         """The log and its times as they will be once the payload is appended."""
         last = frame(self.run_id, len(self), payload)
-        return b"".join([*self._blocks, last]), (*self.at_ms, self.elapsed_ms())
+        return b"".join((self._bytes, last)), (*self.at_ms, self.elapsed_ms())
 
-    def _compact(self) -> None:
-        """One block instead of many, when nobody's cursor can tell the difference."""
-        self._blocks = [b"".join(self._blocks)]
-        self._firsts = array("I", [0])
+    def begin_of(self, seq: int) -> int:
+        """At which byte of the log event number seq begins; the end of the log when there is no such event yet."""
+        return self._ends[min(seq, len(self)) - 1] if seq else 0
 
-    def locate(self, seq: int) -> tuple[int, bytes]:
-        """Where to read on from event number seq: (index of the next block, what is left of the block it lies in)."""
-        if seq >= len(self):
-            return len(self._blocks), b""
-        index = bisect_right(self._firsts, seq) - 1
-        rest = list(split(self._blocks[index]))[seq - self._firsts[index] :]
-        return index + 1, b"".join(rest)
+    def since(self, begin: int) -> bytes:
+        """The log from that byte on."""
+        return bytes(memoryview(self._bytes)[begin:])
 
-    def blocks_from(self, index: int) -> tuple[int, bytes]:
-        """(index of the next block, every block from index on in one piece)."""
-        blocks = self._blocks
-        end = len(blocks)
-        if end - index == 1:
-            return end, blocks[index]
-        return end, b"".join(blocks[index:])
+    @property
+    def size(self) -> int:
+        """How many bytes the log has."""
+        return len(self._bytes)
 
     @property
     def readers(self) -> int:
@@ -180,24 +166,23 @@ class Run:
 class Reader:
     """A cursor into a run's log. `wake` may be called by anybody, also to make the owner look at something else."""
 
-    __slots__ = ("_index", "_rest", "_run", "_waiter")
+    __slots__ = ("_run", "_taken", "_waiter")
 
     def __init__(self, run: Run, after: int) -> None:
         self._run = run
-        self._index, self._rest = run.locate(after + 1)
+        self._taken = run.begin_of(after + 1)
         self._waiter: asyncio.Future[None] | None = None
 
     def take(self) -> bytes:
         """Everything not yet read, in one piece; empty when there is nothing new."""
-        self._index, fresh = self._run.blocks_from(self._index)
-        if self._rest:
-            fresh, self._rest = self._rest + fresh, b""
+        fresh = self._run.since(self._taken)
+        self._taken += len(fresh)
         return fresh
 
     @property
     def ended(self) -> bool:
         """True when `done` has been taken."""
-        return self._run.closed and not self._rest and self._index == len(self._run._blocks)  # noqa: SLF001  # one unit
+        return self._run.closed and self._taken == self._run.size
 
     async def wait(self) -> None:
         """Return at the next append or `wake`; call it after `take` came back empty. Cancelling loses nothing."""
