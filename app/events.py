@@ -6,7 +6,7 @@ like break clients that split on every line end, and NUL and lone surrogates bec
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from json.encoder import encode_basestring_ascii as quoted
 from typing import Any, Final, Literal
 
@@ -29,6 +29,12 @@ FOLLOWS: Final[Mapping[str | None, frozenset[str]]] = {
     "lane_end": frozenset({"delta", "preliminary", "lane_end", "final", "done"}),
     "final": frozenset({"done"}),
     "done": frozenset(),
+}
+
+# A delta from behind its number up to its text; it has nothing to escape before that.
+_DELTA_DATA: Final = {
+    lane: {kind: f'\ndata: {{"lane":"{lane}","kind":"{kind}","text":' for kind in ("answer", "thinking")}
+    for lane in ("fast", "slow")
 }
 
 RETRY_MS: Final = 2000
@@ -174,14 +180,10 @@ def frame(run_id: str, seq: int, payload: Payload) -> bytes:
     return f"event: {name}\n{retry}id: {run_id}:{seq}\ndata: {dump(payload)}\n\n".encode("ascii")
 
 
-def delta_frame(run_id: str, seq: int, head: str, text: str) -> str:
-    """One delta as ASCII text, ready to be joined with its neighbours; head comes from `delta_head`, text is clean."""
-    return f"event: delta\nid: {run_id}:{seq}\ndata: {head}{quoted(text)}}}\n\n"
-
-
-def delta_head(lane: LaneName, kind: Literal["answer", "thinking"]) -> str:
-    """The constant beginning of a delta's JSON, up to its text."""
-    return f'{{"lane":"{lane}","kind":"{kind}","text":'
+def delta_frames(run_id: str, seq: int, lane: LaneName, pieces: Iterable[tuple[str, str]]) -> list[str]:
+    """Deltas as ASCII text, ready to be joined, numbered from seq on; pieces are (kind, text), the texts clean."""
+    head, data = f"event: delta\nid: {run_id}:", _DELTA_DATA[lane]
+    return [f"{head}{number}{data[kind]}{quoted(text)}}}\n\n" for number, (kind, text) in enumerate(pieces, seq)]
 
 
 def parse(block: bytes) -> tuple[EventName, int, dict[str, Any]]:

@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 LaneName = Literal["fast", "slow"]
+LANES: tuple[LaneName, LaneName] = ("fast", "slow")
 Role = Literal["system", "user", "assistant"]
 
 PROTOCOL = 1
 POLICIES = ("race",)
+
+_canonical_json = json.JSONEncoder(separators=(",", ":")).encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,4 +79,4 @@ class Question:
             "messages": [[m.role, m.content] for m in self.messages],
             "lanes": [[a.model, a.max_output_tokens, a.temperature] for a in (self.fast, self.slow)],
         }
-        return hashlib.sha256(json.dumps(canonical, separators=(",", ":")).encode()).hexdigest()
+        return hashlib.sha256(_canonical_json(canonical).encode()).hexdigest()

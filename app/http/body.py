@@ -137,12 +137,12 @@ async def read_body(request: Request, max_bytes: int) -> ReasonBody:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise WrongContentType("send the question as JSON with `content-type: application/json`")
-    text = await _bytes(request, max_bytes)
+    text = await read_bytes(request, max_bytes)
     try:
         body = ReasonBody.model_validate_json(text)
     except ValidationError as error:
         raise invalid(error.errors(include_url=False, include_input=False, include_context=False)) from None
-    _DECODER.decode(text.decode())
+    DISTINCT.decode(text.decode())
     return body
 
 
@@ -154,13 +154,18 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_distinct)
+DISTINCT = json.JSONDecoder(object_pairs_hook=_distinct)
 
 
-async def _bytes(request: Request, max_bytes: int) -> bytes:
-    too_large = BodyTooLarge(f"the body is larger than {max_bytes} bytes (MAX_BODY_BYTES)")
+async def discard_body(request: Request, max_bytes: int) -> None:
+    """Read a body that nobody needs: behind what is unread the server would not see the client leave."""
+    await read_bytes(request, max_bytes)
+
+
+async def read_bytes(request: Request, max_bytes: int) -> bytes:
+    """The whole body, bounded in size and time. Raises BodyTooLarge, MalformedRequest."""
     if int(request.headers.get("content-length") or 0) > max_bytes:
-        raise too_large
+        raise _too_large(max_bytes)
     parts, size = [], 0
     try:
         async with asyncio.timeout(BODY_TIMEOUT_S):
@@ -168,12 +173,16 @@ async def _bytes(request: Request, max_bytes: int) -> bytes:
                 parts.append(part)
                 size += len(part)
                 if size > max_bytes:
-                    raise too_large
+                    raise _too_large(max_bytes)
     except TimeoutError:
         raise MalformedRequest(f"the body did not arrive within {BODY_TIMEOUT_S:g} s") from None
     except ClientDisconnect:
         raise MalformedRequest("the client left before its body was complete") from None
     return b"".join(parts)
+
+
+def _too_large(max_bytes: int) -> BodyTooLarge:
+    return BodyTooLarge(f"the body is larger than {max_bytes} bytes (MAX_BODY_BYTES)")
 
 
 def read_query(request: Request) -> ReasonQuery:

@@ -1,10 +1,10 @@
 """The outermost layer, pure ASGI: request ids, security headers, and the loopback rule against foreign pages."""
 
 import re
-from uuid import uuid4
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uuid_utils import uuid4
 
 from app.errors import ForeignPage
 from app.http.problems import problem
@@ -15,7 +15,9 @@ CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-_DOCS = ("/docs", "/openapi.json", "/redoc")
+_DOCS = ("/docs", "/openapi.json", "/redoc")  # whose pages take their scripts from elsewhere
+_SECURITY = [(b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer")]
+_STRICT = [*_SECURITY, (b"content-security-policy", CSP.encode())]
 
 
 class Edge:
@@ -34,17 +36,11 @@ class Edge:
         given = headers.get("x-request-id", "")
         request_id = given if _REQUEST_ID.fullmatch(given) else uuid4().hex
         scope["request_id"] = request_id
-        extra = [
-            (b"x-request-id", request_id.encode()),
-            (b"x-content-type-options", b"nosniff"),
-            (b"referrer-policy", b"no-referrer"),
-        ]
-        if not scope["path"].startswith(_DOCS):
-            extra.append((b"content-security-policy", CSP.encode()))
+        security = _SECURITY if scope["path"].startswith(_DOCS) else _STRICT
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *extra]
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode()), *security]
             await send(message)
 
         if self._guard and (refusal := foreign(headers, scope["path"])):

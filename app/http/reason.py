@@ -4,7 +4,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from app.http import describe
-from app.http.body import ReasonBody, query_to_body, read_body, read_query, to_question
+from app.http.body import ReasonBody, discard_body, query_to_body, read_body, read_query, to_question
 from app.http.parts import LOCAL, Parts
 from app.http.resume import last_event_id, resume
 from app.http.shortcut import Handler
@@ -19,6 +19,7 @@ def asker(parts: Parts) -> Handler:
     async def ask(request: Request) -> Response:
         seen = last_event_id(request, None)
         if seen is not None:  # a client that comes back by asking again means the run it was reading
+            await discard_body(request, parts.max_body_bytes)
             return await resume(parts, LOCAL, *seen)
         return answer(parts, await read_body(request, parts.max_body_bytes))
 

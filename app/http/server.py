@@ -13,6 +13,7 @@ from uvicorn import Config, Server
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.errors import StartupError
+from app.http.departure import CONNECTION
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +30,9 @@ class Protocol(HttpToolsProtocol):
     a connection waits for its buffer, for ever when nobody reads.
     """
 
+    # Beside the parent's dict, which with seven more names would be too large to share its keys.
+    __slots__ = ("_head_bytes", "_in_body", "_lost", "_pending", "_send_timeout_s", "_unread", "_watch")
+
     def __init__(self, *args: Any, send_timeout_s: float, **kwargs: Any) -> None:  # noqa: ANN401  # uvicorn's own
         super().__init__(*args, **kwargs)
         self._send_timeout_s = send_timeout_s
@@ -37,6 +41,7 @@ class Protocol(HttpToolsProtocol):
         self._in_body = False
         self._unread = 0
         self._watch: asyncio.TimerHandle | None = None
+        self._lost: asyncio.Future[None] = self.loop.create_future()
 
     def data_received(self, data: bytes) -> None:
         """Some bytes. The parser keeps what is unfinished whole, however long; nobody may send a head for ever."""
@@ -48,6 +53,7 @@ class Protocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A head begins."""
         super().on_message_begin()
+        self.scope["extensions"] = {CONNECTION: {"lost": self._lost}}
         self._head_bytes = 0
         self._in_body = False
 
@@ -78,10 +84,12 @@ class Protocol(HttpToolsProtocol):
             super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """The request is whole."""
+        """The request is whole. Reading goes on, to see the client leave, unless requests wait for their turn."""
         self._pending = 0
         if not self.transport.is_closing():
             super().on_message_complete()
+            if not self.pipeline:
+                self.flow.resume_reading()
 
     def _refuse(self) -> None:
         """Say why while no response can be under way, and hang up."""
@@ -108,6 +116,7 @@ class Protocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The end, whoever wanted it."""
         super().connection_lost(exc)
+        self._lost.set_result(None)
         self._end_watch()
 
     def _begin_watch(self) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from sse_starlette import EventSourceResponse
@@ -10,9 +10,11 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from app.events import PING, parse
+from app.http.departure import told_of_departure
 from app.reasoning.run import Run, split
 
 HEADERS = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
+_HEAD = EventSourceResponse(iter(()), headers=HEADERS).raw_headers  # made once
 
 
 class RunStream(EventSourceResponse):
@@ -20,32 +22,35 @@ class RunStream(EventSourceResponse):
 
     It keeps that response's headers, framing and keep-alive interval. The end at shutdown comes through the log: each
     run gets its `done` within the grace, so no stream is cut. What it replaces is the group of four tasks and the
-    cancel scope around every send: here one task watches for the disconnect, and one timer, re-armed only when it
+    cancel scope around every send: here the server tells of the disconnect, and one timer, re-armed only when it
     fires, serves the keep-alive. A client that does not read is dropped by the server's protocol. The reader is
     attached when the response begins, so that one that never begins leaves nothing.
     """
 
+    background = None
+
     def __init__(self, run: Run, after: int, ping_s: float, headers: Mapping[str, str]) -> None:
-        super().__init__(iter(()), headers={**HEADERS, **headers}, ping=ping_s, sep="\n")
+        # Not the parent's, which would make an iterator, a lock and the same headers anew for each stream.
+        self.raw_headers = [*_HEAD, *((name.lower().encode(), value.encode()) for name, value in headers.items())]
+        self.ping_interval = ping_s
         self._run = run
         self._after = after
         self._gone = False
         self._ping_due = False
         self._since = 0.0  # when the last write began
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI's signature
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; whatever ends it, the reader leaves the run."""
         loop = self._run.loop
         self._reader = self._run.attach(self._after)
         self._since = loop.time()
         self._timer = loop.call_later(self.ping_interval, self._tick)
-        watcher = loop.create_task(_await_departure(receive, self._leave))
         try:
-            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-            await self._pump(send, loop)
+            with told_of_departure(scope, receive, self._leave):
+                await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+                await self._pump(send, loop)
         finally:
             self._timer.cancel()
-            watcher.cancel()
             self._reader.close()
 
     async def _pump(self, send: Send, loop: asyncio.AbstractEventLoop) -> None:
@@ -91,14 +96,13 @@ class RunAnswer(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; a client that leaves is a reader that leaves."""
         self._reader = self._run.attach()
-        watcher = self._run.loop.create_task(_await_departure(receive, self._leave))
         parts = [self._reader.take()]
         try:
-            while not self._reader.ended and not self._gone:
-                await self._reader.wait()
-                parts.append(self._reader.take())
+            with told_of_departure(scope, receive, self._leave):
+                while not self._reader.ended and not self._gone:
+                    await self._reader.wait()
+                    parts.append(self._reader.take())
         finally:
-            watcher.cancel()
             self._reader.close()
         if not self._gone:
             self.body = json.dumps(summary(b"".join(parts))).encode()
@@ -108,13 +112,6 @@ class RunAnswer(Response):
     def _leave(self) -> None:
         self._gone = True
         self._reader.wake()
-
-
-async def _await_departure(receive: Receive, leave: Callable[[], None]) -> None:
-    """Call `leave` when the client has gone."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    leave()
 
 
 def summary(log: bytes) -> dict[str, Any]:

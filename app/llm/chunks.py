@@ -81,7 +81,7 @@ _DONE: Final = b"[DONE]"
 _LENGTH: Final = frozenset({"length", "max_tokens", "model_length"})
 _FILTERED: Final = frozenset({"content_filter", "safety"})
 _ABANDONED: Final = frozenset({"abort", "cancelled"})
-_UNFINISHED: Final = frozenset({"", "null"})  # what some servers put into every chunk before the last
+_UNFINISHED: Final = "null"  # what some servers put into every chunk before the last
 _MOST_TOKENS: Final = 2**53
 
 
@@ -206,9 +206,8 @@ class Reading:
         said = choice.delta or choice.message
         if said is not None:
             self._say(said, pieces)
-        reason = (choice.finish_reason or "").lower()
-        if reason not in _UNFINISHED:
-            self._end(reason, chunk.model)
+        if choice.finish_reason:
+            self._end(choice.finish_reason.lower(), chunk.model)
 
     def _say(self, said: Said, pieces: list[Piece]) -> None:
         thought = said.reasoning_content or said.reasoning
@@ -221,6 +220,8 @@ class Reading:
 
     def _end(self, reason: str, model: str | None) -> None:
         """Note how the model ended. The usage may still follow, so that reading goes on."""
+        if reason == _UNFINISHED:
+            return
         self._model = model
         if reason in _FILTERED:
             self.failure = refused("content_filter")

@@ -7,6 +7,8 @@ from app.llm.failures import malformed
 MAX_EVENT_BYTES: Final = 1 << 20
 
 _BOM: Final = b"\xef\xbb\xbf"
+_DATA: Final = b"data: "
+_NEXT: Final = b"\n\ndata: "
 
 # The name of an event (empty when it has none) and its data.
 Event = tuple[bytes, bytes]
@@ -15,7 +17,7 @@ Event = tuple[bytes, bytes]
 class Cutter:
     """Holds the beginning of an event until its end arrives; one per stream.
 
-    A read of whole events, the usual case, is split at once. An unfinished event is kept as the list of its reads and
+    A read of whole events, the usual case, is cut in one go. An unfinished event is kept as the list of its reads and
     joined only when a read could end it.
     """
 
@@ -32,16 +34,16 @@ class Cutter:
         held = b""
         if b"\r" in data:
             data, held = _plain(data)
-        blocks = data.split(b"\n\n")
-        rest = blocks.pop() + held
+        whole, _, rest = data.rpartition(b"\n\n")
+        rest += held
         if rest:
             self._keep(rest)
-        return _events(blocks) if blocks else []
+        return _events(whole) if whole else []
 
     def end(self) -> list[Event]:
         """The last event, when the stream ended without the blank line after it."""
         rest, self._parts, self._size = b"".join(self._parts), [], 0
-        return _events([rest.replace(b"\r", b"\n")])
+        return _events(rest.replace(b"\r", b"\n"))
 
     def _keep(self, rest: bytes) -> None:
         self._parts.append(rest)
@@ -67,21 +69,17 @@ def _plain(data: bytes) -> tuple[bytes, bytes]:
     return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n"), held
 
 
-def _events(blocks: list[bytes]) -> list[Event]:
+def _events(whole: bytes) -> list[Event]:
     """The events of whole blocks. A block without data, such as a comment, is none."""
-    events: list[Event] = []
-    for block in blocks:
-        if block.startswith(b"data: ") and b"\n" not in block:
-            events.append((b"", block[6:]))
-        elif block:
-            event = _parsed(block)
-            if event is not None:
-                events.append(event)
-    return events
+    texts = whole.removeprefix(_DATA).split(_NEXT)
+    if whole.startswith(_DATA) and whole.count(b"\n") == 2 * len(texts) - 2:
+        return [(b"", text) for text in texts]  # each block is a single line of data
+    parsed = (_parsed(block) for block in whole.split(b"\n\n"))
+    return [event for event in parsed if event is not None]
 
 
 def _parsed(block: bytes) -> Event | None:
-    """One block with more than a single data line."""
+    """What one block says, whatever its lines are."""
     name = b""
     lines: list[bytes] = []
     for line in block.removeprefix(_BOM).split(b"\n"):

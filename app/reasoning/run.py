@@ -6,12 +6,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 
 from app.errors import TandemError
-from app.events import FOLLOWS, NAMES, Payload, delta_frame, delta_head, frame
+from app.events import FOLLOWS, NAMES, Payload, delta_frames, frame
 from app.llm.model import Piece
 from app.question import Caller, LaneName, Question
 from app.reasoning.verdict import Cause
-
-_HEADS = {(lane, kind): delta_head(lane, kind) for lane in ("fast", "slow") for kind in ("answer", "thinking")}
 
 
 class OutOfOrder(TandemError):
@@ -71,10 +69,7 @@ class Run:
             self._held.append((lane, list(pieces)))
             return
         self._admit("delta")
-        run_id, seq = self.run_id, len(self)
-        block = [
-            delta_frame(run_id, number, _HEADS[lane, kind], text) for number, (kind, text) in enumerate(pieces, seq)
-        ]
+        block = delta_frames(self.run_id, len(self), lane, pieces)
         self._push("".join(block).encode("ascii"), map(len, block))
         self._last = "delta"
         self._wake()
