@@ -1,0 +1,198 @@
+"""What may be written down: secrets and personal data masked, or no text at all, everything bounded and encodable.
+
+It happens before an entry is put anywhere. Pure, and doing it again changes nothing.
+"""
+
+import hashlib
+import math
+import re
+from collections import Counter
+from dataclasses import replace
+from typing import Final, Literal, overload
+
+import msgspec
+
+from app.events import LaneEnd, clean
+from app.question import Labels, LaneAsk, LaneName, Message, Question
+from app.record.detectors import MIN_RUN, PERSONAL, SECRETS, Find, mask
+from app.record.entry import Closing, ContentNote, Entry, Interruption, LaneRecord, Opening
+
+Mode = Literal["full", "redacted", "hash_only", "none"]
+
+CUT: Final = " [cut]"
+MIN_TEXT_CHARS: Final = 64
+MAX_CUTS: Final = 8
+
+_HASHED: Final = re.compile(r"sha256:[0-9a-f]{64}")
+_ALL: Final = (*SECRETS, *PERSONAL)
+
+
+class Redactor:
+    """Makes an entry fit to be kept.
+
+    full masks secrets, redacted personal data as well; a text is cut at max_text_chars. hash_only puts the SHA-256 of
+    a text in its place, none puts nothing there, and neither keeps the streamed log; labels stay, masked. An empty text
+    stays empty. What the log holds under full and redacted is what was streamed.
+    """
+
+    def __init__(self, mode: Mode, max_text_chars: int) -> None:
+        if max_text_chars < MIN_TEXT_CHARS:
+            raise ValueError(f"max_text_chars must be at least {MIN_TEXT_CHARS}")
+        self._mode: Mode = mode
+        self._max_chars = max_text_chars
+
+    def __call__(self, entry: Entry) -> Entry:
+        """The entry as it may be kept, with a note of what was done to it."""
+        match entry:
+            case Opening():
+                return self._opening(entry)
+            case Interruption():
+                return msgspec.structs.replace(entry, opening=self._opening(entry.opening))
+            case Closing():
+                return self._closing(entry)
+
+    def _opening(self, opening: Opening) -> Opening:
+        work = _Work(self._mode, self._max_chars)
+        question = work.question(opening.question)
+        return msgspec.structs.replace(opening, question=question, content=work.note(opening.content))
+
+    def _closing(self, closing: Closing) -> Closing:
+        work = _Work(self._mode, self._max_chars)
+        streamed = self._mode in ("full", "redacted")
+        agreement = closing.agreement
+        if agreement is not None:
+            agreement = msgspec.structs.replace(agreement, similarity=_finite(agreement.similarity))
+        return msgspec.structs.replace(
+            closing,
+            opening=self._opening(closing.opening),
+            reason=work.name("reason", closing.reason),
+            agreement=agreement,
+            latency_ms=_finite(closing.latency_ms),
+            lanes={name: work.lane(name, lane) for name, lane in closing.lanes.items()},
+            log=closing.log if streamed else b"",
+            at_ms=closing.at_ms if streamed else (),
+            content=work.note(closing.content),
+        )
+
+
+class _Work:
+    """One pass over the texts of an opening or a closing; what is done adds up here."""
+
+    def __init__(self, mode: Mode, max_chars: int) -> None:
+        self._mode = mode
+        self._max_chars = max_chars
+        self._masked: Counter[str] = Counter()
+        self._cut: list[str] = []
+        self._replaced = 0
+
+    def note(self, before: ContentNote) -> ContentNote:
+        """What was done, now and before."""
+        return ContentNote(
+            mode=self._mode,
+            masked=dict(sorted((self._masked + Counter(before.masked)).items())),
+            cut=before.cut + tuple(where for where in self._cut if where not in before.cut),
+            replaced=before.replaced + self._replaced,
+        )
+
+    def question(self, question: Question) -> Question:
+        """With every message, label and name fit to be kept."""
+        messages = (
+            Message(message.role, self.content(f"messages.{i}", message.content))
+            for i, message in enumerate(question.messages)
+        )
+        return replace(
+            question,
+            messages=tuple(messages),
+            fast=self._ask("fast", question.fast),
+            slow=self._ask("slow", question.slow),
+            labels=self._labels(question.labels),
+        )
+
+    def lane(self, name: LaneName, lane: LaneRecord) -> LaneRecord:
+        """With everything it said fit to be kept."""
+        return msgspec.structs.replace(
+            lane,
+            end=self._end(name, lane.end),
+            model=self.name(f"{name}.model", lane.model),
+            text=self.content(f"{name}.answer", lane.text),
+            thinking=self.content(f"{name}.thinking", lane.thinking),
+            finish_reason=self.name(f"{name}.finish_reason", lane.finish_reason),
+        )
+
+    def content(self, where: str, text: str) -> str:
+        """A text of the conversation."""
+        text = self._encodable(text)
+        if self._mode == "none" or not text:
+            return ""
+        if self._mode == "hash_only":
+            return text if _HASHED.fullmatch(text) else f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+        return self._bounded(where, text, personal=self._mode == "redacted")
+
+    def label(self, where: str, text: str) -> str:
+        """A text of an experimenter, kept in every mode."""
+        return self._bounded(where, self._encodable(text), personal=self._mode != "full")
+
+    @overload
+    def name(self, where: str, text: str) -> str: ...
+
+    @overload
+    def name(self, where: str, text: str | None) -> str | None: ...
+
+    def name(self, where: str, text: str | None) -> str | None:
+        """The name of a model or of a reason: no personal data, but it may hold what somebody put there by mistake."""
+        if text is None or len(text) < MIN_RUN:
+            return text if text is None else self._encodable(text)
+        return self._bounded(where, self._encodable(text), personal=False)
+
+    def _ask(self, lane: LaneName, ask: LaneAsk) -> LaneAsk:
+        return replace(ask, model=self.name(f"{lane}.model", ask.model), temperature=_finite(ask.temperature))
+
+    def _labels(self, labels: Labels) -> Labels:
+        texts = {
+            field: None if text is None else self.label(f"labels.{field}", text)
+            for field in ("experiment", "variant", "prompt_class")
+            for text in (getattr(labels, field),)
+        }
+        return Labels(**texts, tags=tuple(self.label(f"labels.tags.{i}", tag) for i, tag in enumerate(labels.tags)))
+
+    def _end(self, lane: LaneName, end: LaneEnd) -> LaneEnd:
+        return msgspec.structs.replace(
+            end,
+            reason=self.name(f"{lane}.reason", end.reason),
+            message=None if end.message is None else self.content(f"{lane}.message", end.message),
+            ttft_ms=_finite(end.ttft_ms),
+            cost_usd=_finite(end.cost_usd),
+            model_version=self.name(f"{lane}.model_version", end.model_version),
+        )
+
+    def _encodable(self, text: str) -> str:
+        cleaned = clean(text)
+        if cleaned is not text:
+            self._replaced += cleaned.count("\ufffd") - text.count("\ufffd")
+        return cleaned
+
+    def _bounded(self, where: str, text: str, *, personal: bool) -> str:
+        """Masked before the cut, which could halve a secret, and after it, since it can lay one bare."""
+        finds = _ALL if personal else SECRETS
+        text = self._masking(text, finds)
+        for _ in range(MAX_CUTS):
+            if len(text) <= self._max_chars:
+                return text
+            if where not in self._cut:
+                self._cut.append(where)
+            text = self._masking(self._shortened(text), finds)
+        return self._shortened(text)
+
+    def _masking(self, text: str, finds: tuple[Find, ...]) -> str:
+        text, counts = mask(text, finds)
+        if counts:
+            self._masked += counts
+        return text
+
+    def _shortened(self, text: str) -> str:
+        return text[: self._max_chars - len(CUT)] + CUT
+
+
+def _finite(number: float | None) -> float | None:
+    """A number, or None for what JSON and sums cannot hold."""
+    return number if number is not None and math.isfinite(number) else None
