@@ -48,7 +48,7 @@ def closing(start: Opening | None = None, **changes: Any) -> Closing:
         "agreement": Agreement("agree", "exact", 1, 1.0),
         "latency_ms": 81.5,
         "usage": Usage(20, 4, None, None, "reported"),
-        "cost_usd": 0.002,
+        "cost_nano": 2_000_000,
         "lanes": {name: lane(name) for name in LANES},
         "log": b"event: start\n\nevent: done\n\n",
         "at_ms": (0, 82),

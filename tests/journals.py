@@ -2,6 +2,7 @@
 
 import asyncio
 
+from app.errors import AuditFull
 from app.record.entry import Closing, Opening
 
 
@@ -17,12 +18,18 @@ class _Receipt:
 
 
 class MemoryJournal:
-    """Keeps what it is given; an entry is durable after delay_s seconds, or never (None)."""
+    """Keeps what it is given; an entry is durable after delay_s seconds, or never (None). full: it admits no run."""
 
     def __init__(self, delay_s: float | None = 0.0) -> None:
         self.delay_s = delay_s
         self.openings: list[Opening] = []
         self.closings: list[Closing] = []
+        self.full = False
+
+    def admit(self) -> None:
+        """As the protocol says."""
+        if self.full:
+            raise AuditFull("full")
 
     def opened(self, opening: Opening) -> _Receipt:
         """As the protocol says."""

@@ -1,54 +1,94 @@
 """A store in memory that can be ill; it passes the same suite as PostgreSQL."""
 
 import asyncio
+import math
+import re
 import uuid
 from collections.abc import Sequence
+from typing import Any
 
-from app.record.entry import Closing, Opening
-from app.record.store import Entry, EntryRejected, StoreUnavailable
+import msgspec
+
+from app.record.entry import Entry
+from app.record.store import DeadLetter, EntryRejected, Fate, Filed, SchemaMismatch, StoreUnavailable
 
 
 class MemoryStore:
-    """Keeps the newest entry of every run. Set `away` or `broken` to make it ill, `gate` to make it slow."""
+    """Keeps the newest entry of every run. Set what ails it, `gate` to make it slow.
+
+    away, held: nothing can be written; broken: raised for entries of the caller `broken`; lose_replies: so many
+    writes succeed and say StoreUnavailable; no_graves: bury says StoreUnavailable.
+    """
 
     def __init__(self) -> None:
-        self.runs: dict[str, Entry] = {}
+        self.runs: dict[str, Filed] = {}
+        self.letters: dict[tuple[bytes, str], DeadLetter] = {}
         self.batches: list[int] = []
-        self.away = False
+        self.away = self.held = self.no_graves = False
+        self.lose_replies = 0
         self.broken: Exception | None = None
         self.gate = asyncio.Event()
         self.gate.set()
 
-    async def write(self, entries: Sequence[Entry]) -> int:
+    async def write(self, batch: Sequence[Filed]) -> list[Fate]:
         """As the protocol says."""
-        self.batches.append(len(entries))
+        self.batches.append(len(batch))
         await self.gate.wait()
         if self.away:
             raise StoreUnavailable("away")
-        if self.broken is not None and any(entry.caller == "broken" for entry in map(_opening, entries)):
-            raise self.broken
-        if any(not _is_id(_opening(entry).run_id) for entry in entries):
-            raise EntryRejected("not an id")
+        if self.held:
+            raise SchemaMismatch("a column is missing")
+        for filed in batch:
+            self._check(filed.entry)
         after = dict(self.runs)
-        for entry in entries:
-            known = after.get(_opening(entry).run_id)
-            if known is None or _version(known) < _version(entry):
-                after[_opening(entry).run_id] = entry
-        new = sum(self.runs.get(run_id) is not entry for run_id, entry in after.items())
+        fates = [_place(after, filed) for filed in batch]
         self.runs = after
-        return new
+        if self.lose_replies:
+            self.lose_replies -= 1
+            raise StoreUnavailable("the reply was lost")
+        return fates
+
+    async def bury(self, letters: Sequence[DeadLetter]) -> None:
+        """As the protocol says."""
+        if self.no_graves or self.away:
+            raise StoreUnavailable("no graves")
+        for letter in letters:
+            self.letters.setdefault((letter.digest, letter.reason), letter)
 
     async def versions(self) -> dict[str, int]:
         """The version stored of every run."""
-        return {run_id: _version(entry) for run_id, entry in self.runs.items()}
+        return {run_id: filed.entry.version for run_id, filed in self.runs.items()}
+
+    def _check(self, entry: Entry) -> None:
+        """Raises what PostgreSQL would."""
+        if self.broken is not None and entry.opening.caller == "broken":
+            raise self.broken
+        if not _is_id(entry.opening.run_id):
+            raise EntryRejected("not an id")
+        if not _is_storable(msgspec.to_builtins(entry, builtin_types=(bytes,))):
+            raise EntryRejected("a value that no column takes")
 
 
-def _opening(entry: Entry) -> Opening:
-    return entry.opening if isinstance(entry, Closing) else entry
+def _place(runs: dict[str, Filed], filed: Filed) -> Fate:
+    """Put an entry where it belongs and say what became of it."""
+    known = runs.get(filed.entry.opening.run_id)
+    if known is None or known.entry.version < filed.entry.version:
+        runs[filed.entry.opening.run_id] = filed
+        return "stored"
+    if known.entry.version == filed.entry.version and known.digest != filed.digest:
+        return "conflict"
+    return "duplicate"
 
 
-def _version(entry: Entry) -> int:
-    return entry.version if isinstance(entry, Closing) else 1
+def _is_storable(value: Any) -> bool:
+    """Whether JSONB would take it."""
+    if isinstance(value, str):
+        return re.search("[\x00\ud800-\udfff]", value) is None and len(value) <= 1_000_000
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, dict):
+        return all(map(_is_storable, value.values()))
+    return not isinstance(value, list | tuple) or all(map(_is_storable, value))
 
 
 def _is_id(run_id: str) -> bool:

@@ -1,42 +1,79 @@
-"""What is written down of a run: an Opening when it starts, a Closing when it ends; both keyed by its run_id."""
+"""What is written down of a run: an Opening when it starts, a Closing when it ends; both keyed by its run_id.
+
+An Interruption stands for the Closing of a run whose server died. Entries are msgspec structs, so that they can be
+encoded, put aside and decoded by another process.
+"""
 
 from datetime import datetime
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 import msgspec
 
 from app.events import Agreement, Change, LaneEnd, Status, Usage
 from app.question import LaneName, Question
+from app.record.prices import Tariff
+
+# The versions of a run's record: a lower one never overwrites a higher.
+OPENED: Final = 1
+INTERRUPTED: Final = 2
+CLOSED: Final = 3  # assumes that it will be durable in time: its `done` says `durable`
+LATE: Final = 4  # it was not: its `done` says `pending`
+FAULT: Final = 5  # a fault of ours; stands whatever was written before it
 
 
-class Opening(msgspec.Struct, frozen=True):
-    """A run that was accepted. created_at is the time inside the UUIDv7 run_id."""
+class ContentNote(msgspec.Struct, frozen=True):
+    """What was done to the texts of an entry before it was put anywhere.
+
+    masked: how often each detector found something; cut: what was shortened, as `messages.0` or `fast.answer`;
+    replaced: NULs and lone surrogates.
+    """
+
+    mode: Literal["full", "redacted", "hash_only", "none"] = "full"
+    masked: dict[str, int] = {}
+    cut: tuple[str, ...] = ()
+    replaced: int = 0
+
+
+class Opening(msgspec.Struct, frozen=True, tag="opening"):
+    """A run that was accepted. created_at is the time inside the UUIDv7 run_id; instance is the server that runs it."""
 
     run_id: str
     created_at: datetime
     caller: str
     fingerprint: str
     question: Question
-    source: Literal["live", "cache"] = "live"
+    source: Literal["live", "cache", "import"] = "live"
+    instance: str = ""
+    content: ContentNote = ContentNote()
+
+    @property
+    def opening(self) -> "Opening":
+        """Itself, so that every entry has one."""
+        return self
+
+    @property
+    def version(self) -> int:
+        """Always the first."""
+        return OPENED
 
 
 class LaneRecord(msgspec.Struct, frozen=True):
-    """One lane as it ended: its numbers and everything it said."""
+    """One lane as it ended: its numbers, what a token cost, and everything it said."""
 
     end: LaneEnd
     model: str
     text: str
     thinking: str
     finish_reason: str | None
+    tariff: Tariff | None = None
+    attempt: int = 1
 
 
-class Closing(msgspec.Struct, frozen=True):
+class Closing(msgspec.Struct, frozen=True, tag="closing"):
     """The whole outcome. It repeats the opening, so that it alone is enough.
 
-    log is every event's bytes up to and including `done`, as the readers saw them; at_ms has one number an event:
-    milliseconds since the run opened. A first closing (version 2) assumes that it will be stored in time and its `done`
-    says `durable`; if that took too long, `done` said `pending` and a second closing (version 3) carries that log.
-    A fault of ours is recorded as version 4, which stands whatever was written before it.
+    log is every event's bytes up to and including `done`, as the readers saw them, or empty when it is not to be kept;
+    at_ms has one number an event: milliseconds since the run opened.
     """
 
     opening: Opening
@@ -48,23 +85,43 @@ class Closing(msgspec.Struct, frozen=True):
     agreement: Agreement | None
     latency_ms: float | None
     usage: Usage
-    cost_usd: float | None
+    cost_nano: int | None
     lanes: dict[LaneName, LaneRecord]
     log: bytes
     at_ms: tuple[int, ...]
-    version: int = 2
+    version: int = CLOSED
+    content: ContentNote = ContentNote()
+
+
+class Interruption(msgspec.Struct, frozen=True, tag="interruption"):
+    """The server of this run died before it could say how the run ended; `at` is the last sign of life."""
+
+    opening: Opening
+    at: datetime
+
+    @property
+    def version(self) -> int:
+        """Below every closing, so that an outcome which arrives late still replaces it."""
+        return INTERRUPTED
+
+
+Entry = Opening | Interruption | Closing
 
 
 class Receipt(Protocol):
     """A promise that an entry will be durable; the run waits for it within a bound and goes on without it."""
 
     async def durable(self, within_s: float) -> bool:
-        """True when the entry is stored; False when within_s seconds passed or it was given up."""
+        """True when the entry is durable; False when within_s seconds passed or it was given up."""
         ...
 
 
 class Journal(Protocol):
-    """Where a run writes itself down. Both calls return at once and never raise for a sick database."""
+    """Where a run writes itself down. The calls return at once and never raise for a sick disk or database."""
+
+    def admit(self) -> None:
+        """Raises AuditFull when a new run could not be written down and the policy is to refuse it."""
+        ...
 
     def opened(self, opening: Opening) -> Receipt:
         """Take the start of a run."""

@@ -1,0 +1,208 @@
+"""The drainer: takes what is on its way and does not rest until the store has it, or until it is a dead letter.
+
+What is wrong with the store is waited out, for ever; what is wrong with an entry is found by halving its batch. The
+offender is cleaned and tried once more, then buried. A batch that is cancelled may or may not have been stored; written
+again it changes nothing.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Final, Literal, Self
+
+import tenacity
+
+from app.record.backlog import Backlog, Item, Limits, Prepare, Reason
+from app.record.codec import cleaned, digest, encode
+from app.record.entry import Closing
+from app.record.ledger import Tally
+from app.record.store import EntryRejected, Fate, Filed, SchemaMismatch, Store, StoreUnavailable
+
+logger = logging.getLogger(__name__)
+
+SAY_EVERY_S: Final = 10.0
+CLOSE_S: Final = 0.5
+
+
+class Sparing:
+    """Says each kind of thing at most once in ten seconds."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._said: dict[str, float] = {}
+
+    def say(self, level: int, message: str, *details: object) -> None:
+        """Log this unless it was said lately."""
+        now = self._clock()
+        if now - self._said.get(message, float("-inf")) >= SAY_EVERY_S:
+            self._said[message] = now
+            logger.log(level, message, *details)
+
+
+class Drainer:
+    """One task between a backlog and a store. `async with` starts and ends it; what is in hand stays the backlog's."""
+
+    def __init__(
+        self, backlog: Backlog, store: Store, tally: Tally, limits: Limits, fill: Prepare | None = None
+    ) -> None:
+        self._backlog = backlog
+        self._store = store
+        self._tally = tally
+        self._limits = limits
+        self._fill = fill
+        self._todo: list[list[Item]] = []  # parts of one batch, the next one last
+        self._sparing = Sparing()
+        self._closing = False
+        self._task: asyncio.Task[None] | None = None
+        self.status: Literal["ok", "away", "held"] = "ok"
+        self._retrying = tenacity.AsyncRetrying(
+            stop=lambda _: self._closing,
+            reraise=True,
+            retry=tenacity.retry_if_exception_type(StoreUnavailable),
+            wait=tenacity.wait_random_exponential(limits.retry_first_s, limits.retry_most_s),
+            before_sleep=self._before_retry,
+        )
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._supervise(), name="drainer")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._closing = True
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task], timeout=CLOSE_S)  # a driver that waits for a black hole may take longer
+
+    async def _supervise(self) -> None:
+        """Keep the drainer going over a fault of our own; it begins again with what it had in hand."""
+        while not self._closing:
+            try:
+                await self._run()
+            except StoreUnavailable:  # only when closing: an error took the place of our cancellation
+                logger.debug("the store was away when the drainer was closed")
+            except Exception:  # the record outlives a fault in its drainer; the fault is logged whole
+                logger.exception("the drainer failed; it begins again")
+                await asyncio.sleep(self._limits.retry_most_s)
+
+    async def _run(self) -> None:
+        """Store what has gathered, batch after batch. A lone entry never waits; batches keep a distance."""
+        earliest = 0.0
+        while True:
+            while self._todo:
+                try:
+                    await self._advance()
+                except StoreUnavailable as error:
+                    if self._closing:
+                        raise
+                    self._note(error)
+                    await self._retrying(self._advance)
+            if (pause := earliest - time.monotonic()) > 0:
+                await asyncio.sleep(pause)
+            self._todo.append(await self._backlog.take(self._limits.batch_entries, self._limits.batch_bytes))
+            earliest = time.monotonic() + self._limits.spacing_s
+
+    async def _advance(self) -> None:
+        """Deal with the next part, or with one entry of it while the store is away. Cancelled, nothing is lost."""
+        part = [item for item in self._todo[-1] if not item.settled]
+        rest: list[Item] = []
+        if self.status != "ok":
+            part, rest = part[:1], part[1:]
+        halves: tuple[list[Item], ...] = ()
+        try:
+            await self._store_part(part)
+        except EntryRejected as error:
+            self.status = "ok"
+            if len(part) > 1:
+                middle = len(part) // 2
+                halves = (part[middle:], part[:middle])
+            else:
+                await self._save_offender(part[0], error)
+        self._todo[-1:] = [left for left in (rest, *halves) if left]
+
+    async def _store_part(self, part: list[Item]) -> None:
+        """Write these with one call and settle them; raises what the store raises."""
+        known = []
+        for item in part:
+            if item.entry is None:
+                await self._bury(item, "undecodable", "the bytes are no entry")
+            else:
+                known.append(item)
+        if not known:
+            return
+        fates = await self._write(await self._filed(known))
+        self.status = "ok"
+        for fate in ("stored", "duplicate"):
+            self._backlog.settle([item for item, its in zip(known, fates, strict=True) if its == fate], fate)
+        for item, fate in zip(known, fates, strict=True):
+            if fate == "conflict":
+                await self._bury(item, "conflict", "the same version of this run is stored with other content")
+
+    async def _filed(self, items: Sequence[Item]) -> list[Filed]:
+        """The entries as the store gets them, with prices where they had none."""
+        filed = [Filed(item.entry, item.digest) for item in items if item.entry is not None]
+        if self._fill is None or all(_is_priced(one) for one in filed):
+            return filed
+        return await asyncio.to_thread(self._filled, self._fill, filed)
+
+    def _filled(self, fill: Prepare, filed: list[Filed]) -> list[Filed]:
+        try:
+            return [one if _is_priced(one) else one._replace(entry=fill(one.entry)) for one in filed]
+        except Exception as error:  # noqa: BLE001  # an unknown price is no reason not to store a run
+            self._sparing.say(logging.ERROR, "prices could not be filled in (%s)", type(error).__name__)
+            return filed
+
+    async def _write(self, filed: list[Filed]) -> list[Fate]:
+        try:
+            return await self._store.write(filed)
+        except (StoreUnavailable, EntryRejected):
+            raise
+        except Exception as error:  # a fault of our own in one entry must not stop all the others
+            raise EntryRejected(f"the store failed: {type(error).__name__}") from error
+
+    async def _save_offender(self, item: Item, error: EntryRejected) -> None:
+        """Try a rejected entry once more, cleaned; bury it as it was if that does not help."""
+        assert item.entry is not None
+        logger.error("the record of run %s is rejected: %s", item.run_id, error)
+        try:
+            clean = cleaned(item.entry)
+            fates = await self._write([Filed(clean, digest(encode(clean)))])
+        except EntryRejected as still:
+            await self._bury(item, "rejected", str(still))
+            return
+        if fates[0] == "conflict":
+            await self._bury(item, "conflict", "the same version of this run is stored with other content")
+        else:
+            self._backlog.settle([item], fates[0])
+
+    async def _bury(self, item: Item, reason: Reason, error: str) -> None:
+        """Keep an entry as a dead letter in the store, or beside it; raises StoreUnavailable if neither can be done."""
+        letter = item.letter(reason, error)
+        try:
+            await self._store.bury([letter])
+        except Exception as trouble:  # noqa: BLE001  # whatever the store's trouble is, a letter must not be lost to it
+            try:
+                await self._backlog.lay_aside(letter)
+            except OSError as worse:
+                raise StoreUnavailable(f"a dead letter cannot be kept: {trouble}, {worse}") from worse
+        logger.error("the record of run %s is a dead letter (%s): %s", letter.run_id, reason, error)
+        self._backlog.settle([item], "conflict" if reason == "conflict" else "dead_lettered")
+
+    def _before_retry(self, state: tenacity.RetryCallState) -> None:
+        if state.outcome is not None:
+            self._note(state.outcome.exception())
+
+    def _note(self, error: BaseException | None) -> None:
+        """Count the retry, and say now and then that the store is away, or alarm that it is not as it should be."""
+        self._tally.retries += 1
+        if isinstance(error, SchemaMismatch):
+            self.status = "held"
+            self._sparing.say(logging.ERROR, "the record is held until its tables are as they should be (%s)", error)
+        else:
+            self.status = "away"
+            self._sparing.say(logging.WARNING, "the record waits for its store (%s)", error)
+
+
+def _is_priced(filed: Filed) -> bool:
+    """Whether nothing can be added to what this cost."""
+    return not isinstance(filed.entry, Closing) or filed.entry.cost_nano is not None

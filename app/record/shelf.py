@@ -1,0 +1,190 @@
+"""The spool's file: one SQLite database, one connection, used from one thread; no thread or task is here."""
+
+import sqlite3
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from app.errors import StartupError
+from app.record.backlog import Item, reread
+from app.record.codec import Undecodable, decode, digest, encode
+from app.record.directory import MODE
+from app.record.entry import INTERRUPTED, OPENED, Interruption
+
+FORMAT: Final = 1  # of the table
+_CORRUPT: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_VACUUM_BYTES: Final = 64 * 1024 * 1024
+
+# EXCLUSIVE keeps the WAL's index in memory: no third file, and no SIGBUS when the disk is full.
+_PRAGMAS: Final = (
+    "locking_mode = EXCLUSIVE",
+    "journal_mode = WAL",
+    "synchronous = FULL",
+    "fullfsync = ON",
+    "wal_autocheckpoint = 4000",
+    "journal_size_limit = 67108864",
+)
+_TABLE: Final = """
+CREATE TABLE IF NOT EXISTS entries (
+    seq INTEGER PRIMARY KEY, at REAL NOT NULL, run_id TEXT NOT NULL, version INTEGER NOT NULL,
+    drained INTEGER NOT NULL, digest BLOB NOT NULL, data BLOB NOT NULL
+)"""
+_INSERT: Final = "INSERT INTO entries VALUES (?, ?, ?, ?, 0, ?, ?)"
+_UNFINISHED: Final = """
+SELECT seq, data FROM entries WHERE version = ?1 AND run_id NOT IN (SELECT run_id FROM entries WHERE version > ?1)"""
+_REPLACE: Final = "UPDATE entries SET version = ?, drained = 0, digest = ?, data = ? WHERE seq = ?"
+_READ: Final = """
+SELECT seq, at, digest, data FROM entries
+WHERE seq > ? AND seq < ? AND drained = 0 ORDER BY seq LIMIT ?"""
+
+
+class Place(NamedTuple):
+    """Where an entry is, and of which run."""
+
+    seq: int
+    run_id: str
+
+
+class Found(NamedTuple):
+    """What an earlier process left: how many entries and bytes, the last place, when the oldest came (Unix time)."""
+
+    entries: int
+    bytes: int
+    last_seq: int
+    oldest: float
+    interrupted: int
+
+
+def is_corrupt(error: sqlite3.Error) -> bool:
+    """Whether the file is damaged; otherwise it is the disk that cannot work now."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _CORRUPT
+
+
+class Shelf:
+    """The table of entries in the order they came. Every call may raise sqlite3.Error and then has changed nothing.
+
+    An opening that the store has is `drained` but stays until the run's closing is here, so that the next process
+    finds the runs that were never closed.
+    """
+
+    def __init__(self, path: Path) -> None:
+        path.touch(mode=MODE)
+        path.chmod(MODE)  # SQLite gives its WAL the same
+        self._open: dict[str, int] = {}
+        self._drained: set[str] = set()
+        self._db = sqlite3.connect(path, isolation_level=None, timeout=1.0, cached_statements=32)
+        try:
+            self._prepare(path)
+        except BaseException:
+            self._db.close()
+            raise
+
+    def _prepare(self, path: Path) -> None:
+        for pragma in _PRAGMAS:
+            self._db.execute(f"PRAGMA {pragma}")
+        (known,) = self._db.execute("PRAGMA user_version").fetchone()
+        if known not in (0, FORMAT):
+            raise StartupError(
+                f"{path} was written by a newer version (format {known}); start that one, or set another TANDEM_HOME"
+            )
+        if not known:
+            self._db.execute(_TABLE)
+            self._db.execute(f"PRAGMA user_version = {FORMAT}")
+
+    def adopt(self) -> Found:
+        """Close the runs that another process left open, and say what is here.
+
+        They ended at its last sign of life: so two processes over copies of one spool write the same.
+        """
+        unfinished = []
+        (last_at,) = self._db.execute("SELECT ifnull(max(at), 0.0) FROM entries").fetchone()
+        ended_at = datetime.fromtimestamp(last_at, UTC)
+        for seq, data in self._db.execute(_UNFINISHED, (OPENED,)):
+            try:
+                encoded = encode(Interruption(decode(data).opening, ended_at))
+            except Undecodable:
+                continue
+            unfinished.append((INTERRUPTED, digest(encoded), encoded, seq))
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            self._db.executemany(_REPLACE, unfinished)
+            self._db.execute("DELETE FROM entries WHERE drained = 1")
+            self._db.execute("COMMIT")
+        except BaseException:
+            self._rollback()
+            raise
+        query = "SELECT count(*), total(length(data)), ifnull(max(seq), 0), ifnull(min(at), 0.0) FROM entries"
+        entries, size, last_seq, oldest = self._db.execute(query).fetchone()
+        return Found(entries, int(size), last_seq, oldest, len(unfinished))
+
+    def write(self, items: Sequence[Item], dropped: Sequence[Place]) -> None:
+        """Add shaped items and drop settled ones, in one transaction; it is durable when this returns."""
+        rows, opened, closed = [], {}, set()
+        for item in items:
+            run_id, version = item.run_id, item.version
+            rows.append((item.seq, item.at, run_id, version, item.digest, item.encoded))
+            if version == OPENED:
+                opened[run_id] = item.seq
+            elif version:
+                closed.add(run_id)
+        gone, parked = self._leaving(dropped, opened, closed)
+        self._db.execute("PRAGMA synchronous = " + ("FULL" if rows else "NORMAL"))
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            self._db.executemany(_INSERT, rows)
+            self._db.executemany("UPDATE entries SET drained = 1 WHERE seq = ?", [(seq,) for seq in parked.values()])
+            self._db.executemany("DELETE FROM entries WHERE seq = ?", gone)
+            self._db.execute("COMMIT")
+        except BaseException:
+            self._rollback()
+            raise
+        self._open |= opened
+        self._drained |= parked.keys()
+        for run_id in closed:
+            self._open.pop(run_id, None)
+            self._drained.discard(run_id)
+
+    def _leaving(
+        self, dropped: Sequence[Place], opened: dict[str, int], closed: set[str]
+    ) -> tuple[list[tuple[int]], dict[str, int]]:
+        """Of what was settled: the rows that go, and the openings that stay, drained, for their run is still open."""
+        gone = [(self._open[run_id],) for run_id in closed & self._drained]
+        parked = {}
+        for seq, run_id in dropped:
+            if seq == opened.get(run_id, self._open.get(run_id)) and run_id not in closed:
+                parked[run_id] = seq
+            else:
+                gone.append((seq,))
+        return gone, parked
+
+    def read(self, after: int, before: int, entries: int, size: int) -> tuple[list[Item], bool]:
+        """The oldest undrained entries with a place between, and whether these were all."""
+        found: list[Item] = []
+        rows = self._db.execute(_READ, (after, before, entries))
+        for seq, at, content_hash, data in rows:
+            item = Item(seq, at, len(data), None, digest=content_hash, encoded=data, length=len(data), spooled=True)
+            reread(item)
+            item.encoded = b"" if item.entry is not None else data
+            found.append(item)
+            size -= len(data)
+            if size <= 0:
+                rows.close()
+                return found, False
+        return found, len(found) < entries
+
+    def tidy(self) -> None:
+        """Give the disk back what a long outage took, once the shelf is nearly empty."""
+        pages, free, size = (
+            self._db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
+        )
+        if free * size > _VACUUM_BYTES and free > 0.9 * pages:
+            self._db.execute("VACUUM")
+
+    def close(self) -> None:
+        """Close the file; SQLite moves the WAL into it."""
+        self._db.close()
+
+    def _rollback(self) -> None:
+        if self._db.in_transaction:
+            self._db.execute("ROLLBACK")

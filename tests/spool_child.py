@@ -1,0 +1,102 @@
+"""A process with a spool, to be killed or to meet a full disk: spool_child.py DIRECTORY flood|full|straight|late."""
+
+import asyncio
+import json
+import resource
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
+
+import entries  # noqa: E402  # the path above comes first
+import spools  # noqa: E402
+from memory_store import MemoryStore  # noqa: E402
+
+from app.record.journal import SpoolJournal  # noqa: E402
+
+
+async def flood(directory: Path) -> None:
+    """Write runs for ever and print each receipt that is true; some runs stay open."""
+    store = MemoryStore()
+    store.away = True
+    async with spools.journal(directory, store) as journal:
+        await asyncio.gather(*(_flow(journal, lane) for lane in range(8)))
+
+
+async def _flow(journal: SpoolJournal, lane: int) -> None:
+    at = lane
+    while True:
+        at += 8
+        start = entries.opening(at)
+        if await journal.opened(start).durable(10):
+            _say(f"opened {start.run_id}")
+        if at % 3 and await journal.closed(entries.closing(start)).durable(10):
+            _say(f"closed {start.run_id}")
+
+
+async def full(directory: Path) -> None:
+    """Fill a disk that takes no more than some kilobytes, then give it room."""
+    store = MemoryStore()
+    store.away = True
+    async with spools.journal(directory, store) as journal:
+        assert await journal.opened(entries.opening()).durable(5)
+        _allow(200_000)
+        receipts = [journal.closed(entries.closing(entries.opening(at), log=b"x" * 20_000)) for at in range(40)]
+        durable = [await receipt.durable(5) for receipt in receipts]
+        report: dict[str, Any] = {"full": {**journal.state, "stranded": durable.count(False)}}
+        assert journal.ledger.balanced
+        _allow(resource.RLIM_INFINITY)
+        async with asyncio.timeout(5):
+            while journal.ledger.in_flight:  # noqa: ASYNC110  # the disk tells nobody that it is well
+                await asyncio.sleep(0.05)
+        ledger = journal.ledger
+        report["after"] = {"status": journal.state["status"], "in_flight": 0, "balanced": ledger.balanced}
+        report["spooled"] = ledger.spooled
+    _say(json.dumps(report))
+
+
+async def straight(directory: Path) -> None:
+    """Meet a full disk with a healthy store."""
+    async with spools.journal(directory, MemoryStore()) as journal:
+        _allow(1000)
+        durable = []
+        for at in range(20):
+            durable.append(await journal.closed(entries.closing(entries.opening(at))).durable(5))
+            await asyncio.sleep(0.005)
+        drained = await journal.drain(5)
+        ledger, status = journal.ledger, journal.state["status"]
+        _allow(resource.RLIM_INFINITY)
+    report = {"accepted": ledger.accepted, "stored": ledger.stored, "receipt": any(durable), "status": status}
+    _say(json.dumps(report | {"balanced": ledger.balanced and drained}))
+
+
+async def late(directory: Path) -> None:
+    """Start on a full disk, with a spool of an earlier process on it, then give it room."""
+    _allow(10)
+    store = MemoryStore()
+    async with spools.journal(directory, store) as journal:
+        status = journal.state["status"]
+        receipt = await journal.opened(entries.opening(77)).durable(5)
+        _allow(resource.RLIM_INFINITY)
+        async with asyncio.timeout(5):
+            while not journal.ledger.adopted:  # noqa: ASYNC110  # as above
+                await asyncio.sleep(0.05)
+        drained = await journal.drain(5)
+        ledger = journal.ledger
+    report = {"status": status, "receipt": receipt, "adopted": ledger.adopted, "interrupted": ledger.interrupted}
+    _say(json.dumps(report | {"runs": len(store.runs), "balanced": ledger.balanced and drained}))
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def _allow(size: int) -> None:
+    """No file of this process may be larger than this now."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+
+if __name__ == "__main__":
+    asyncio.run({"flood": flood, "full": full, "straight": straight, "late": late}[sys.argv[2]](Path(sys.argv[1])))
