@@ -74,7 +74,7 @@ async def pool(dsn: str) -> AsyncIterator[Pool]:
 @pytest.fixture
 def run_store(pool: Pool) -> RunStore:
     """The real store on a fresh, migrated database."""
-    return RunStore(pool, instance="test")
+    return RunStore(pool)
 
 
 def named(dsn: str, database: str) -> str:

@@ -217,6 +217,14 @@ def _last(output: bytes, lines: int = 5) -> str:
     return " | ".join(output.decode("utf-8", "replace").strip().splitlines()[-lines:])
 
 
+def running_dsn(home: Path) -> str | None:
+    """Where the server that runs on this home is reached; None when none does."""
+    lines = lines_of(home / "postgres")
+    return (
+        f"postgresql://{USER}@/{DATABASE}?host={quote(lines[4], safe='')}&port={lines[3]}" if answers(lines) else None
+    )
+
+
 def psql_command(home: Path, arguments: list[str]) -> list[str]:
     """The wheel's psql, pointed at the server that runs on this home."""
     lines = lines_of(home / "postgres")

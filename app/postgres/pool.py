@@ -9,27 +9,31 @@ from urllib.parse import urlsplit
 import asyncpg
 
 from app.errors import StartupError
-from app.record.store import EntryRejected, StoreUnavailable
+from app.record.store import EntryRejected, SchemaMismatch, StoreUnavailable
 
 CONNECT_S = 3.0
 ACQUIRE_S = 4.0
 COMMAND_S = 10.0
 CLOSE_S = 1.0
 
-# Classes of SQLSTATE that blame the data: 22 data exception, 23 constraint, 54 program limit. All others blame the
-# server, the network or the schema, and may pass.
+# Classes of SQLSTATE that blame the data: 22 data exception, 23 constraint, 54 program limit. Class 42, a missing
+# table, column or right, blames the schema. All others blame the server or the network, and may pass.
 _OF_THE_DATA = ("22", "23", "54")
+_OF_THE_SCHEMA = "42"
+_OF_A_NEW_PARTITION = "23514"  # we have no checks of our own: a partition was made while we wrote beside it
 
 
 @contextlib.contextmanager
 def translated() -> Iterator[None]:
-    """Whatever the driver raises inside becomes EntryRejected or StoreUnavailable; the cause is kept."""
+    """Whatever the driver raises inside becomes an EntryRejected or a StoreUnavailable; the cause is kept."""
     try:
         yield
     except asyncpg.PostgresError as error:
         state = error.sqlstate or "unknown"
-        if state.startswith(_OF_THE_DATA):
+        if state.startswith(_OF_THE_DATA) and state != _OF_A_NEW_PARTITION:
             raise EntryRejected(f"PostgreSQL refuses the data: {state}") from error
+        if state.startswith(_OF_THE_SCHEMA):
+            raise SchemaMismatch(f"PostgreSQL has another schema: {state} {type(error).__name__}") from error
         raise StoreUnavailable(f"PostgreSQL cannot do it now: {state} {type(error).__name__}") from error
     except (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
         raise StoreUnavailable(f"PostgreSQL cannot be reached: {type(error).__name__}") from error

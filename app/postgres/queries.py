@@ -1,4 +1,4 @@
-"""The queries of queries.sql by name. Each begins with `-- name: ...`, then says in comments what it does."""
+"""The queries of every .sql file beside this one, by name. Each begins with `-- name: ...` and says what it does."""
 
 import importlib.resources
 import re
@@ -20,7 +20,7 @@ class Query:
 
 
 def read(text: str) -> dict[str, Query]:
-    """Every query of a file, by name; a name that comes twice or a query without description is refused."""
+    """Every query of a text, by name; a name that comes twice or a query without description is refused."""
     found: dict[str, Query] = {}
     _, *parts = _HEAD.split(text)
     for name, body in zip(parts[::2], parts[1::2], strict=True):
@@ -32,5 +32,10 @@ def read(text: str) -> dict[str, Query]:
     return found
 
 
-FILE: Final = importlib.resources.files(__package__) / "queries.sql"
-QUERIES: Final = MappingProxyType({name: query.sql for name, query in read(FILE.read_text("utf-8")).items()})
+def texts() -> list[str]:
+    """The text of every file of queries of this package."""
+    folder = importlib.resources.files(__package__)
+    return [file.read_text("utf-8") for file in folder.iterdir() if file.name.endswith(".sql")]
+
+
+QUERIES: Final = MappingProxyType({name: query.sql for name, query in read("\n".join(texts())).items()})

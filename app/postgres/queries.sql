@@ -20,119 +20,118 @@ SELECT version, name, checksum FROM schema_migrations ORDER BY version;
 INSERT INTO schema_migrations (version, name, checksum) VALUES ($1, $2, $3);
 
 -- name: write_runs
--- Store a batch of openings and closings in one statement, hence in one transaction. A run that is there in the same
--- or a later version is left alone, with its lanes and payload. Returns how many runs were written.
+-- Store a batch of entries in one statement, hence in one transaction, and mark the hours they touch for the roll-ups. A
+-- run that is there in the same or a later version is left alone with all that belongs to it. Returns the runs written.
 -- $1 runs, $2 lanes and $3 payloads as JSON arrays, each run once; $4 the compressed logs, in the order of $3.
 WITH written AS (
     INSERT INTO runs AS r (
-        run_id, created_at, version, caller, instance, status, reason, policy, source, source_run_id, fingerprint,
-        deadline_ms, final_lane, verified, change, agreement, latency_ms, cost_usd, usage,
+        run_id, created_at, version, content_hash, caller, instance, status, reason, policy, source, source_run_id,
+        fingerprint, deadline_ms, final_lane, verified, change, agreement, latency_ms, cost_nano, usage, content,
         experiment, variant, prompt_class, tags
     )
     SELECT
-        run_id, created_at, version, caller, instance, status, reason, policy, source, source_run_id, fingerprint,
-        deadline_ms, final_lane, coalesce(verified, false), change, agreement, latency_ms, cost_usd, usage,
-        experiment, variant, prompt_class, tags
+        run_id, created_at, version, decode(content_hash, 'hex'), caller, instance, status, reason, policy, source,
+        source_run_id, fingerprint, deadline_ms, final_lane, coalesce(verified, false), change, agreement, latency_ms,
+        cost_nano, usage, content, experiment, variant, prompt_class, tags
     FROM json_to_recordset($1::json) AS entry (
-        run_id uuid, created_at timestamptz, version integer, caller text, instance text, status text, reason text,
-        policy text, source text, source_run_id uuid, fingerprint text, deadline_ms integer, final_lane text,
-        verified boolean, change text, agreement jsonb, latency_ms double precision, cost_usd double precision,
-        usage jsonb, experiment text, variant text, prompt_class text, tags text[]
+        run_id uuid, created_at timestamptz, version integer, content_hash text, caller text, instance text,
+        status text, reason text, policy text, source text, source_run_id uuid, fingerprint text, deadline_ms integer,
+        final_lane text, verified boolean, change text, agreement jsonb, latency_ms double precision,
+        cost_nano bigint, usage jsonb, content jsonb, experiment text, variant text, prompt_class text, tags text[]
     )
     ON CONFLICT (run_id) DO UPDATE SET
-        updated_at = now(), version = EXCLUDED.version, status = EXCLUDED.status, reason = EXCLUDED.reason,
-        source_run_id = EXCLUDED.source_run_id, final_lane = EXCLUDED.final_lane, verified = EXCLUDED.verified,
-        change = EXCLUDED.change, agreement = EXCLUDED.agreement, latency_ms = EXCLUDED.latency_ms,
-        cost_usd = EXCLUDED.cost_usd, usage = EXCLUDED.usage
+        updated_at = now(), version = EXCLUDED.version, content_hash = EXCLUDED.content_hash, status = EXCLUDED.status,
+        reason = EXCLUDED.reason, source_run_id = EXCLUDED.source_run_id, final_lane = EXCLUDED.final_lane,
+        verified = EXCLUDED.verified, change = EXCLUDED.change, agreement = EXCLUDED.agreement,
+        latency_ms = EXCLUDED.latency_ms, cost_nano = EXCLUDED.cost_nano, usage = EXCLUDED.usage,
+        content = EXCLUDED.content
     WHERE r.version < EXCLUDED.version AND r.caller = EXCLUDED.caller
-    RETURNING r.run_id
+    RETURNING r.run_id, r.caller, r.created_at, r.version, r.agreement, r.tags
 ), lanes AS (
-    INSERT INTO legs (
-        run_id, lane, model, outcome, reason, message, retryable, finish_reason, model_version, ttft_ms, latency_ms,
-        input_tokens, output_tokens, thinking_tokens, cached_tokens, usage_source, cost_usd
+    INSERT INTO legs AS g (
+        run_id, lane, attempt, caller, created_at, model, outcome, reason, message, retryable, finish_reason,
+        model_version, ttft_ms, latency_ms, censored, input_tokens, output_tokens, thinking_tokens, cached_tokens,
+        usage_source, cost_nano, input_nano, output_nano, cached_nano, price_version
     )
     SELECT
-        run_id, lane, model, outcome, reason, message, retryable, finish_reason, model_version, ttft_ms, latency_ms,
-        input_tokens, output_tokens, thinking_tokens, cached_tokens, usage_source, cost_usd
+        run_id, lane, attempt, written.caller, written.created_at, model, outcome, reason, message, retryable,
+        finish_reason, model_version, ttft_ms, latency_ms, coalesce(outcome IN ('cancelled', 'timeout'), false),
+        input_tokens, output_tokens, thinking_tokens, cached_tokens, usage_source, cost_nano, input_nano, output_nano,
+        cached_nano, price_version
     FROM json_to_recordset($2::json) AS entry (
-        run_id uuid, lane text, model text, outcome text, reason text, message text, retryable boolean,
-        finish_reason text, model_version text, ttft_ms double precision, latency_ms double precision,
-        input_tokens bigint, output_tokens bigint, thinking_tokens bigint, cached_tokens bigint, usage_source text,
-        cost_usd double precision
+        run_id uuid, lane text, attempt smallint, model text, outcome text, reason text, message text,
+        retryable boolean, finish_reason text, model_version text, ttft_ms double precision,
+        latency_ms double precision, input_tokens bigint, output_tokens bigint, thinking_tokens bigint,
+        cached_tokens bigint, usage_source text, cost_nano bigint, input_nano double precision,
+        output_nano double precision, cached_nano double precision, price_version text
     )
     JOIN written USING (run_id)
-    ON CONFLICT (run_id, lane) DO UPDATE SET
+    ON CONFLICT (run_id, lane, attempt) DO UPDATE SET
         model = EXCLUDED.model, outcome = EXCLUDED.outcome, reason = EXCLUDED.reason, message = EXCLUDED.message,
         retryable = EXCLUDED.retryable, finish_reason = EXCLUDED.finish_reason,
         model_version = EXCLUDED.model_version, ttft_ms = EXCLUDED.ttft_ms, latency_ms = EXCLUDED.latency_ms,
-        input_tokens = EXCLUDED.input_tokens, output_tokens = EXCLUDED.output_tokens,
+        censored = EXCLUDED.censored, input_tokens = EXCLUDED.input_tokens, output_tokens = EXCLUDED.output_tokens,
         thinking_tokens = EXCLUDED.thinking_tokens, cached_tokens = EXCLUDED.cached_tokens,
-        usage_source = EXCLUDED.usage_source, cost_usd = EXCLUDED.cost_usd
+        usage_source = EXCLUDED.usage_source, cost_nano = EXCLUDED.cost_nano, input_nano = EXCLUDED.input_nano,
+        output_nano = EXCLUDED.output_nano, cached_nano = EXCLUDED.cached_nano, price_version = EXCLUDED.price_version
+    WHERE EXCLUDED.reason IS DISTINCT FROM 'interrupted' OR g.outcome IS NULL
 ), payloads AS (
-    INSERT INTO run_payloads (run_id, question, texts, log, at_ms)
-    SELECT run_id, question, texts, log, at_ms
-    FROM ROWS FROM (
-        json_to_recordset($3::json) AS (run_id uuid, question jsonb, texts jsonb, at_ms integer[]),
-        unnest($4::bytea[])
-    ) AS entry (run_id, question, texts, at_ms, log)
+    INSERT INTO run_payloads AS p (run_id, created_at, question, texts)
+    SELECT run_id, written.created_at, question, texts
+    FROM json_to_recordset($3::json) AS entry (run_id uuid, question jsonb, texts jsonb)
     JOIN written USING (run_id)
-    ON CONFLICT (run_id) DO UPDATE SET texts = EXCLUDED.texts, log = EXCLUDED.log, at_ms = EXCLUDED.at_ms
+    ON CONFLICT (run_id, created_at) DO UPDATE SET
+        question = EXCLUDED.question, texts = coalesce(EXCLUDED.texts, p.texts)
+), logs AS (
+    INSERT INTO run_logs (run_id, created_at, log, at_ms)
+    SELECT run_id, written.created_at, log, at_ms
+    FROM ROWS FROM (
+        json_to_recordset($3::json) AS (run_id uuid, at_ms integer[]), unnest($4::bytea[])
+    ) AS entry (run_id, at_ms, log)
+    JOIN written USING (run_id)
+    WHERE log IS NOT NULL
+    ON CONFLICT (run_id, created_at) DO UPDATE SET log = EXCLUDED.log, at_ms = EXCLUDED.at_ms
+), judged AS (
+    INSERT INTO comparisons AS c (run_id, version, verdict, method, similarity)
+    SELECT run_id, (agreement ->> 'version')::integer, agreement ->> 'verdict', agreement ->> 'method',
+           (agreement ->> 'similarity')::double precision
+    FROM written WHERE agreement ->> 'verdict' IS NOT NULL
+    ON CONFLICT (run_id, version) DO UPDATE SET
+        verdict = EXCLUDED.verdict, method = EXCLUDED.method, similarity = EXCLUDED.similarity, compared_at = now()
+), tagged AS (
+    INSERT INTO run_tags (run_id, tag, caller, created_at)
+    SELECT run_id, tag, caller, created_at FROM written, unnest(tags) AS tag
+    ON CONFLICT (run_id, tag) DO NOTHING
+), dirty AS (
+    INSERT INTO rollup_dirty (caller, hour)
+    SELECT DISTINCT caller, date_bin('1 hour', created_at, 'epoch') FROM written
 )
-SELECT count(*) FROM written;
+SELECT run_id::text FROM written;
 
--- name: list_runs
--- A page of one caller's runs, newest first, each with its lanes. Every filter that is null lets everything pass.
--- $1 caller, $2 limit, $3 and $4 only runs before this (created_at, run_id), $5 since, $6 until, $7 status, $8 outcome
--- of a lane, $9 experiment, $10 variant, $11 prompt_class, $12 model of a lane, $13 source, $14 agreement, $15 least
--- latency_ms, $16 tag.
-SELECT r.*, l.lanes
-FROM runs AS r
-LEFT JOIN LATERAL (SELECT json_object_agg(legs.lane, to_json(legs)) AS lanes FROM legs WHERE legs.run_id = r.run_id) AS l
-    ON true
-WHERE r.caller = $1
-  AND (r.created_at, r.run_id) < (
-      coalesce($3::timestamptz, 'infinity'), coalesce($4::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff')
-  )
-  AND r.created_at >= coalesce($5::timestamptz, '-infinity')
-  AND r.created_at < coalesce($6::timestamptz, 'infinity')
-  AND ($7::text IS NULL OR r.status = $7)
-  AND ($8::text IS NULL OR EXISTS (SELECT FROM legs WHERE legs.run_id = r.run_id AND legs.outcome = $8))
-  AND ($9::text IS NULL OR r.experiment = $9)
-  AND ($10::text IS NULL OR r.variant = $10)
-  AND ($11::text IS NULL OR r.prompt_class = $11)
-  AND ($12::text IS NULL OR EXISTS (SELECT FROM legs WHERE legs.run_id = r.run_id AND legs.model = $12))
-  AND ($13::text IS NULL OR r.source = $13)
-  AND ($14::text IS NULL OR r.agreement ->> 'verdict' = $14)
-  AND ($15::double precision IS NULL OR r.latency_ms >= $15)
-  AND ($16::text IS NULL OR $16 = ANY (r.tags))
-ORDER BY r.created_at DESC, r.run_id DESC
-LIMIT $2;
+-- name: look_at_runs
+-- What is there of these runs now, whoever's they are: the store tells duplicates from conflicts by it. $1 run_ids.
+SELECT run_id::text, version, content_hash, caller FROM runs WHERE run_id = ANY ($1::uuid[]);
+
+-- name: bury_letters
+-- Keep entries that could not become rows; one that is there already stays as it is. $1 to $6: columns of equal length.
+INSERT INTO dead_letters (digest, run_id, version, reason, error, encoded)
+SELECT * FROM unnest($1::bytea[], $2::text[], $3::integer[], $4::text[], $5::text[], $6::bytea[])
+ON CONFLICT (digest, reason) DO NOTHING;
 
 -- name: get_run
--- One run of one caller with its lanes and payload. $1 caller, $2 run_id.
-SELECT r.*, l.lanes, p.question, p.texts, p.at_ms
+-- One run of one caller with its payload and the last attempt of each lane. $1 caller, $2 run_id.
+SELECT r.*, l.lanes, p.question, p.texts, g.at_ms
 FROM runs AS r
-LEFT JOIN LATERAL (SELECT json_object_agg(legs.lane, to_json(legs)) AS lanes FROM legs WHERE legs.run_id = r.run_id) AS l
-    ON true
-LEFT JOIN run_payloads AS p ON p.run_id = r.run_id
+LEFT JOIN LATERAL (
+    SELECT json_object_agg(legs.lane, to_json(legs) ORDER BY legs.attempt) AS lanes FROM legs WHERE legs.run_id = r.run_id
+) AS l ON true
+LEFT JOIN run_payloads AS p ON p.run_id = r.run_id AND p.created_at = r.created_at
+LEFT JOIN run_logs AS g ON g.run_id = r.run_id AND g.created_at = r.created_at
 WHERE r.caller = $1 AND r.run_id = $2;
 
 -- name: get_log
 -- The event log of one run of one caller, null while there is none. $1 caller, $2 run_id.
-SELECT r.created_at, r.deadline_ms, r.status, r.reason, r.fingerprint, p.log
+SELECT r.created_at, r.deadline_ms, r.status, r.reason, r.fingerprint, g.log
 FROM runs AS r
-LEFT JOIN run_payloads AS p ON p.run_id = r.run_id
+LEFT JOIN run_logs AS g ON g.run_id = r.run_id AND g.created_at = r.created_at
 WHERE r.caller = $1 AND r.run_id = $2;
-
--- name: close_interrupted
--- Say of every run that is still open, from before $1, that it was interrupted. The version stays, so that an outcome
--- which arrives late still replaces this. Returns how many there were. Over all callers: it is the server's own doing.
-WITH closed AS (
-    UPDATE runs SET status = 'failed', reason = 'interrupted', updated_at = now()
-    WHERE status = 'running' AND created_at < $1
-    RETURNING run_id
-), ended AS (
-    UPDATE legs SET outcome = 'failed', reason = 'interrupted'
-    FROM closed WHERE legs.run_id = closed.run_id AND legs.outcome IS NULL
-)
-SELECT count(*) FROM closed;

@@ -1,15 +1,19 @@
 """Entries as rows: what the query `write_runs` takes. Built for speed, since it runs beside the streams."""
 
+import uuid
 import zlib
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from app.events import dump
 from app.question import LaneName, Question
-from app.record.entry import Closing, LaneRecord, Opening
-from app.record.store import Entry
+from app.record.entry import Closing, Entry, Interruption, LaneRecord, Opening
+from app.record.store import Filed
+
+INTERRUPTED_REASON: Final = "interrupted"
+LANES: Final[tuple[LaneName, ...]] = ("fast", "slow")
 
 _encode = msgspec.json.Encoder().encode
 _NUL = b"\\u0000"
@@ -24,34 +28,42 @@ class Rows(NamedTuple):
     logs: list[bytes | None]
 
 
-def version_of(entry: Entry) -> int:
-    """An opening is version 1 of its run; a closing says itself."""
-    return entry.version if isinstance(entry, Closing) else 1
+def canonical(run_id: str) -> str:
+    """A run id as PostgreSQL writes it; a word that is no id stays as it is, and will be refused."""
+    try:
+        return str(uuid.UUID(run_id))
+    except ValueError:
+        return run_id
 
 
-def newest(entries: Sequence[Entry]) -> list[Entry]:
-    """One entry a run, the highest version; in the order of run ids, so that two writers never lock crosswise."""
-    kept: dict[str, Entry] = {}
-    for entry in entries:
-        run_id = opening_of(entry).run_id
-        if run_id not in kept or version_of(kept[run_id]) < version_of(entry):
-            kept[run_id] = entry
-    return [kept[run_id] for run_id in sorted(kept)]
+class Collapsed(NamedTuple):
+    """A batch with each run once: what is to be written, in the order of run ids so that two writers never lock
+    crosswise, and the index in the batch that each of these had.
+    """
+
+    filed: list[Filed]
+    indexes: list[int]
 
 
-def opening_of(entry: Entry) -> Opening:
-    """The start of the run that an entry is about."""
-    return entry.opening if isinstance(entry, Closing) else entry
+def newest(batch: Sequence[Filed]) -> Collapsed:
+    """One entry a run, the highest version and of those the first."""
+    kept: dict[str, int] = {}
+    for index, (entry, _) in enumerate(batch):
+        run_id = canonical(entry.opening.run_id)
+        if run_id not in kept or batch[kept[run_id]].entry.version < entry.version:
+            kept[run_id] = index
+    indexes = [kept[run_id] for run_id in sorted(kept)]
+    return Collapsed([batch[index] for index in indexes], indexes)
 
 
-def rows(entries: Sequence[Entry], instance: str) -> Rows:
+def rows(filed: Sequence[Filed]) -> Rows:
     """The rows of a batch, logs not yet compressed. Pure; about 20 microseconds a run."""
     runs, lanes, payloads = [], [], []
-    for entry in entries:
-        runs.append(_run(entry, instance))
-        lanes += [_lane(entry, "fast"), _lane(entry, "slow")]
+    for entry, digest in filed:
+        runs.append(_run(entry, digest))
+        lanes += _lanes(entry)
         payloads.append(_payload(entry))
-    logs = [entry.log if isinstance(entry, Closing) else None for entry in entries]
+    logs = [entry.log or None if isinstance(entry, Closing) else None for entry, _ in filed]
     return Rows(_json(runs), _json(lanes), _json(payloads), logs)
 
 
@@ -66,18 +78,18 @@ def _compress(log: bytes) -> bytes:
     return packer.compress(log) + packer.flush()
 
 
-def _run(entry: Entry, instance: str) -> dict[str, Any]:
+def _run(entry: Entry, digest: bytes) -> dict[str, Any]:
     """The row in `runs`."""
-    opening = opening_of(entry)
+    opening = entry.opening
     question = opening.question
     labels = question.labels
-    row: dict[str, Any] = {
+    return {
         "run_id": opening.run_id,
         "created_at": opening.created_at,
-        "version": version_of(entry),
+        "version": entry.version,
+        "content_hash": digest.hex(),
         "caller": opening.caller,
-        "instance": instance,
-        "status": "running",
+        "instance": opening.instance,
         "policy": question.policy,
         "source": opening.source,
         "fingerprint": opening.fingerprint,
@@ -85,33 +97,44 @@ def _run(entry: Entry, instance: str) -> dict[str, Any]:
         "experiment": labels.experiment,
         "variant": labels.variant,
         "prompt_class": labels.prompt_class,
-        "tags": list(labels.tags),
+        "tags": labels.tags,
+        **_outcome(entry),
     }
-    if isinstance(entry, Closing):
-        row |= {
-            "status": entry.status,
-            "reason": entry.reason,
-            "final_lane": entry.final_lane,
-            "verified": entry.verified,
-            "change": entry.change,
-            "agreement": entry.agreement,
-            "latency_ms": entry.latency_ms,
-            "cost_usd": entry.cost_usd,
-            "usage": entry.usage,
-        }
-    return row
 
 
-def _lane(entry: Entry, name: LaneName) -> dict[str, Any]:
-    """The row in `legs`; only the model while the lane has not ended."""
-    opening = opening_of(entry)
-    record = entry.lanes.get(name) if isinstance(entry, Closing) else None
-    if record is None:
-        return {"run_id": opening.run_id, "lane": name, "model": opening.question.lane(name).model}
-    end, usage = record.end, record.end.usage
-    return {
-        "run_id": opening.run_id,
-        "lane": name,
+def _outcome(entry: Entry) -> dict[str, Any]:
+    """The part of the row in `runs` that says how the run ended."""
+    match entry:
+        case Opening():
+            return {"status": "running", "content": entry.content}
+        case Interruption():
+            return {"status": "failed", "reason": INTERRUPTED_REASON, "content": entry.opening.content}
+        case Closing():
+            names = ("status", "reason", "final_lane", "verified", "change", "agreement", "latency_ms", "cost_nano")
+            return {name: getattr(entry, name) for name in (*names, "usage", "content")}
+
+
+def _lanes(entry: Entry) -> list[dict[str, Any]]:
+    """The rows in `legs`: both lanes, with only the model of one that has not ended."""
+    opening = entry.opening
+    records = entry.lanes if isinstance(entry, Closing) else {}
+    cut = {"outcome": "failed", "reason": INTERRUPTED_REASON} if isinstance(entry, Interruption) else {}
+    found = []
+    for name in LANES:
+        record = records.get(name)
+        row = {"run_id": opening.run_id, "lane": name, "attempt": 1, "model": opening.question.lane(name).model, **cut}
+        found.append(row if record is None else row | _ended(record))
+    return found
+
+
+def _ended(record: LaneRecord) -> dict[str, Any]:
+    """How a lane ended, with its numbers; nano-dollars, exact where the tariff and the tokens are known."""
+    end, usage, tariff = record.end, record.end.usage, record.tariff
+    cost = tariff.cost(usage) if tariff is not None else None
+    if cost is None and end.cost_usd is not None:
+        cost = round(end.cost_usd * 1e9)
+    row: dict[str, Any] = {
+        "attempt": record.attempt,
         "model": record.model,
         "outcome": end.outcome,
         "reason": end.reason,
@@ -126,14 +149,17 @@ def _lane(entry: Entry, name: LaneName) -> dict[str, Any]:
         "thinking_tokens": usage.thinking_tokens,
         "cached_tokens": usage.cached_tokens,
         "usage_source": usage.source,
-        "cost_usd": end.cost_usd,
+        "cost_nano": cost,
     }
+    if tariff is not None:
+        row |= {"input_nano": tariff.input_nano, "output_nano": tariff.output_nano, "cached_nano": tariff.cached_nano}
+        row["price_version"] = tariff.version
+    return row
 
 
 def _payload(entry: Entry) -> dict[str, Any]:
-    """The row in `run_payloads`, without its log."""
-    opening = opening_of(entry)
-    row: dict[str, Any] = {"run_id": opening.run_id, "question": _question(opening.question)}
+    """The row in `run_payloads`, and the times of the row in `run_logs`."""
+    row: dict[str, Any] = {"run_id": entry.opening.run_id, "question": _question(entry.opening.question)}
     if isinstance(entry, Closing):
         row["texts"] = {name: _said(record) for name, record in entry.lanes.items()}
         row["at_ms"] = entry.at_ms

@@ -1,12 +1,10 @@
 """The record of runs in PostgreSQL: the store of the writer, and what is read back, always for one caller."""
 
 import asyncio
-import json
 import uuid
 import zlib
-from collections.abc import Sequence
-from dataclasses import astuple
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import asyncpg
@@ -14,22 +12,16 @@ import asyncpg
 from app.errors import RecordUnavailable
 from app.events import clean
 from app.experiments.list import Filters, Position
+from app.postgres.listing import page_of
 from app.postgres.pool import Pool
 from app.postgres.queries import QUERIES
-from app.postgres.rows import compressed, newest, rows
+from app.postgres.records import payload, record
+from app.postgres.rows import Rows, canonical, compressed, newest, rows
 from app.question import Caller
-from app.record.store import Entry, EntryRejected, StoreUnavailable
+from app.record.entry import INTERRUPTED
+from app.record.store import DeadLetter, EntryRejected, Fate, Filed, StoreUnavailable
 
 COMPRESS_IN_PLACE_BYTES = 32 * 1024  # about 0.1 ms; handing less to a thread costs more than it saves
-
-_USAGE = ("input_tokens", "output_tokens", "thinking_tokens", "cached_tokens")
-_AS_STORED = (
-    "status", "reason", "policy", "source", "fingerprint", "final_lane", "verified", "change", "latency_ms", "cost_usd",
-)  # fmt: skip
-_LANE_AS_STORED = (
-    "model", "outcome", "reason", "message", "retryable", "finish_reason", "model_version", "ttft_ms", "latency_ms",
-    "cost_usd",
-)  # fmt: skip
 
 
 class StoredLog(NamedTuple):
@@ -43,51 +35,61 @@ class StoredLog(NamedTuple):
     log: bytes | None
 
 
+class _Found(NamedTuple):
+    """What the table has of a run after a write."""
+
+    version: int
+    digest: bytes | None
+    caller: str
+
+
 class RunStore:
-    """Writes and reads runs. The pool stays its owner's; instance names the server that ran what is written."""
+    """Writes and reads runs. The pool stays its owner's."""
 
-    def __init__(self, pool: Pool, instance: str) -> None:
+    def __init__(self, pool: Pool) -> None:
         self._pool = pool
-        self._instance = instance
 
-    async def write(self, entries: Sequence[Entry]) -> int:
-        """Store a batch in one statement, hence all or nothing; return how many entries were new.
+    async def write(self, batch: Sequence[Filed]) -> list[Fate]:
+        """Store a batch in one statement, hence all or nothing; say of each entry what became of it.
 
-        Raises StoreUnavailable or EntryRejected. A reply that is lost after the commit does no harm: the same batch
-        written again changes nothing.
+        Raises StoreUnavailable, SchemaMismatch or EntryRejected. A reply that is lost after the commit does no harm:
+        the same batch written again changes nothing.
         """
-        batch = newest(entries)
-        runs, lanes, payloads, logs = rows(batch, self._instance)
+        kept = newest(batch)
+        runs, lanes, payloads, logs = _rows(kept.filed)
         in_place = sum(map(len, filter(None, logs))) <= COMPRESS_IN_PLACE_BYTES
         packed = compressed(logs) if in_place else await asyncio.to_thread(compressed, logs)
         async with self._pool.connection() as connection:
-            new: int = await connection.fetchval(QUERIES["write_runs"], runs, lanes, payloads, packed)
-        return new
+            written = {row[0] for row in await connection.fetch(QUERIES["write_runs"], runs, lanes, payloads, packed)}
+            stored = {index for index in kept.indexes if canonical(batch[index].entry.opening.run_id) in written}
+            if len(stored) == len(batch):
+                return ["stored"] * len(batch)
+            others = {canonical(filed.entry.opening.run_id) for index, filed in enumerate(batch) if index not in stored}
+            looked = await connection.fetch(QUERIES["look_at_runs"], sorted(others))
+        found = {row[0]: _Found(*row[1:]) for row in looked}
+        return ["stored" if index in stored else _fate(filed, found) for index, filed in enumerate(batch)]
 
-    async def close_interrupted(self, before: datetime) -> int:
-        """Say of the runs opened before this and still open that they were interrupted; return how many.
-
-        Only for a database that no other server uses.
-        """
+    async def bury(self, letters: Sequence[DeadLetter]) -> None:
+        """Keep what could not be stored; one that is there already, by digest and reason, stays as it is."""
+        if not letters:
+            return
+        clean_letters = [letter._replace(run_id=_clean(letter.run_id), error=clean(letter.error)) for letter in letters]
         async with self._pool.connection() as connection:
-            closed: int = await connection.fetchval(QUERIES["close_interrupted"], before)
-        return closed
+            await connection.execute(QUERIES["bury_letters"], *map(list, zip(*clean_letters, strict=True)))
 
     async def page(self, caller: Caller, filters: Filters, limit: int, before: Position | None) -> list[dict[str, Any]]:
         """At most limit of the caller's records, newest first, all of them before the position."""
-        created_at, run_id = before or (None, None)
-        wanted = [clean(value) if isinstance(value, str) else value for value in astuple(filters)]  # as what is stored
-        found = await self._fetch("list_runs", caller.id, limit, created_at, run_id, *wanted)
-        return [_record(row) for row in found]
+        statement = page_of(caller, filters, limit, before)
+        return [record(row) for row in await self._fetch(statement.sql, *statement.arguments)]
 
     async def get(self, caller: Caller, run_id: str) -> dict[str, Any] | None:
-        """One record with its payload; None when the caller has no such run."""
-        found = await self._fetch("get_run", caller.id, _uuid(run_id))
-        return _record(found[0]) | {"payload": _payload(found[0])} if found else None
+        """One record with its payload, null when that is no longer kept; None when the caller has no such run."""
+        found = await self._fetch(QUERIES["get_run"], caller.id, _uuid(run_id))
+        return record(found[0]) | {"payload": payload(found[0])} if found else None
 
     async def log(self, caller: Caller, run_id: str) -> StoredLog | None:
         """The stream of a run as the readers saw it, byte for byte; None when the caller has no such run."""
-        found = await self._fetch("get_log", caller.id, _uuid(run_id))
+        found = await self._fetch(QUERIES["get_log"], caller.id, _uuid(run_id))
         if not found:
             return None
         stored = StoredLog(*found[0])
@@ -95,14 +97,43 @@ class RunStore:
             stored if stored.log is None else stored._replace(log=await asyncio.to_thread(zlib.decompress, stored.log))
         )
 
-    async def _fetch(self, query: str, *arguments: object) -> list[asyncpg.Record]:
+    async def _fetch(self, sql: str, *arguments: object) -> list[asyncpg.Record]:
         """The rows of a query; a database that does not answer is a 503 for whoever asks about the past."""
         try:
             async with self._pool.connection() as connection:
-                found: list[asyncpg.Record] = await connection.fetch(QUERIES[query], *arguments)
+                found: list[asyncpg.Record] = await connection.fetch(sql, *arguments)
         except (StoreUnavailable, EntryRejected) as error:
             raise RecordUnavailable("the record cannot be read now") from error
         return found
+
+
+def _rows(filed: Sequence[Filed]) -> Rows:
+    """The rows of a batch; an entry that cannot even be one is rejected like one that PostgreSQL refuses."""
+    try:
+        return rows(filed)
+    except (ValueError, OverflowError, TypeError, RecursionError) as error:  # not a number, too deep, of no known type
+        raise EntryRejected(f"an entry cannot be made a row: {type(error).__name__}") from error
+
+
+def _fate(filed: Filed, found: Mapping[str, _Found]) -> Fate:
+    """What became of an entry that was not written, told by what is there now.
+
+    Nobody knows the digest of a row that an older server wrote, nor is there more than one way to be interrupted.
+    """
+    entry = filed.entry
+    there = found.get(canonical(entry.opening.run_id))
+    if there is None:  # retention took it in between
+        return "duplicate"
+    if there.caller != clean(entry.opening.caller) or there.version < entry.version:
+        return "conflict"
+    if there.version > entry.version or entry.version == INTERRUPTED or there.digest in (None, filed.digest):
+        return "duplicate"
+    return "conflict"
+
+
+def _clean(text: str | None) -> str | None:
+    """The text as PostgreSQL takes it, if there is one."""
+    return None if text is None else clean(text)
 
 
 def _uuid(run_id: str) -> uuid.UUID | None:
@@ -111,42 +142,3 @@ def _uuid(run_id: str) -> uuid.UUID | None:
         return uuid.UUID(run_id)
     except ValueError:
         return None
-
-
-def _record(row: asyncpg.Record) -> dict[str, Any]:
-    """A row as the record that clients see (protocol section 3)."""
-    created_at = row["created_at"].astimezone(UTC).isoformat(timespec="microseconds")
-    lanes = _loads(row["lanes"]) or {}
-    return {
-        "run_id": str(row["run_id"]),
-        "created_at": created_at.replace("+00:00", "Z"),
-        **{name: row[name] for name in _AS_STORED},
-        "source_run_id": None if row["source_run_id"] is None else str(row["source_run_id"]),
-        "agreement": _loads(row["agreement"]),
-        "usage": _loads(row["usage"]),
-        "labels": {name: row[name] for name in ("experiment", "variant", "prompt_class", "tags")},
-        "lanes": {name: _lane(lanes[name]) for name in ("fast", "slow") if name in lanes},
-        "audit": "durable",
-    }
-
-
-def _lane(leg: dict[str, Any]) -> dict[str, Any]:
-    """A row of `legs` as one lane of a record; usage is null while it is not known where it came from."""
-    usage = {name: leg[name] for name in _USAGE} | {"source": leg["usage_source"]}
-    return {name: leg[name] for name in _LANE_AS_STORED} | {"usage": usage if leg["usage_source"] else None}
-
-
-def _payload(row: asyncpg.Record) -> dict[str, Any]:
-    """What was asked and said, and when each event came."""
-    texts = _loads(row["texts"]) or {}
-    return {
-        **_loads(row["question"]),
-        "texts": {lane: said["answer"] for lane, said in texts.items()},
-        "thinking": {lane: said["thinking"] for lane, said in texts.items()},
-        "at_ms": row["at_ms"],
-    }
-
-
-def _loads(text: str | None) -> Any:  # noqa: ANN401  # JSON has no narrower type
-    """JSON as stored, or None."""
-    return None if text is None else json.loads(text)

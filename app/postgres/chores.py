@@ -1,0 +1,84 @@
+"""The chores of a server, each in its own rhythm; a database that is away only delays them."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+from app.postgres.upkeep import Upkeep
+from app.record.store import EntryRejected, StoreUnavailable
+
+logger = logging.getLogger(__name__)
+
+BEAT_S: Final = 5.0
+SWEEP_S: Final = 20.0
+ROLL_UP_S: Final = 5.0
+DAYS_S: Final = 3600.0
+RETRY_S: Final = 2.0
+DAYS_AHEAD: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """How long things are kept, in days, and after how many silent seconds a server counts as gone."""
+
+    payload_days: int = 30
+    log_days: int = 7
+    run_days: int = 365
+    silent_s: float = 60.0
+
+
+class Chores:
+    """Heartbeat, sweep, roll-up, days to come and days to forget, for as long as `run` runs.
+
+    state: chore by chore `ok`, or why it waits.
+    """
+
+    def __init__(self, upkeep: Upkeep, instance: str, keep: Keep) -> None:
+        self._upkeep = upkeep
+        self._instance = instance
+        self._keep = keep
+        self.state: dict[str, str] = {}
+
+    async def run(self) -> None:
+        """Never returns; cancel it."""
+        async with asyncio.TaskGroup() as group:
+            for name, chore, period_s in (
+                ("heartbeat", self._beat, BEAT_S),
+                ("sweep", self._sweep, SWEEP_S),
+                ("roll_up", self._roll_up, ROLL_UP_S),
+                ("days", self._days, DAYS_S),
+            ):
+                group.create_task(self._again(name, chore, period_s), name=f"chore {name}")
+
+    async def _again(self, name: str, chore: Callable[[], Awaitable[None]], period_s: float) -> None:
+        """One chore, again and again; sooner when it failed."""
+        while True:
+            try:
+                await chore()
+            except (StoreUnavailable, EntryRejected) as error:
+                self.state[name] = error.message
+                await asyncio.sleep(min(RETRY_S, period_s))
+            except Exception as error:  # a fault in one chore must not end the others
+                logger.exception("the chore %s failed", name)
+                self.state[name] = type(error).__name__
+                await asyncio.sleep(period_s)
+            else:
+                self.state[name] = "ok"
+                await asyncio.sleep(period_s)
+
+    async def _beat(self) -> None:
+        await self._upkeep.heartbeat(self._instance)
+
+    async def _sweep(self) -> None:
+        found = await self._upkeep.sweep(self._keep.silent_s)
+        if found:
+            logger.warning("%d runs were interrupted: their servers have not been heard of", found)
+
+    async def _roll_up(self) -> None:
+        await self._upkeep.roll_up()
+
+    async def _days(self) -> None:
+        await self._upkeep.ensure_partitions(DAYS_AHEAD)
+        await self._upkeep.retain(self._keep.payload_days, self._keep.log_days, self._keep.run_days)

@@ -1,0 +1,220 @@
+"""What is asked about many runs, and what is said about one, in PostgreSQL; always for one caller."""
+
+import json
+import uuid
+from collections.abc import Sequence
+from dataclasses import astuple
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import asyncpg
+
+from app.errors import MalformedRequest, RecordUnavailable
+from app.experiments.compare import Contest, Measured
+from app.experiments.deadline import LaneTime, Timed
+from app.experiments.exporting import TooManyExports
+from app.experiments.feedback import NAMES_MAX, Feedback
+from app.experiments.list import Filters
+from app.experiments.rollup import Selection
+from app.experiments.verdicts import VerdictCount, WaitQuantiles
+from app.postgres.conditions import cleaned, conditioned
+from app.postgres.listing import Statement
+from app.postgres.pool import CONNECT_S, Pool, translated
+from app.postgres.queries import QUERIES
+from app.postgres.records import loads, record
+from app.postgres.records import payload as payload_of
+from app.question import Caller
+from app.record.store import EntryRejected, StoreUnavailable
+
+READ_S: Final = 30.0  # for what reads many runs
+EXPORTS_MAX: Final = 4
+BATCH_ROWS: Final = 100
+PAYLOAD_BATCH_ROWS: Final = 10  # each may hold megabytes
+BATCH_S: Final = 60.0
+IDLE_S: Final = 300  # after which the server gives up a reader that takes nothing
+CLOSE_S: Final = 2.0
+
+
+class Experiments:
+    """Reads and feedback over a pool that stays its owner's; each export opens a connection of its own to dsn."""
+
+    def __init__(self, pool: Pool, dsn: str) -> None:
+        self._pool = pool
+        self._dsn = dsn
+        self._exports: set[Export] = set()
+
+    # -- many runs
+
+    async def payloads(self, caller: Caller, run_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """What was asked and said in the caller's runs, by run; without those whose texts are no longer kept."""
+        found = await self._fetch("payloads_of_runs", caller.id, [uuid.UUID(run_id) for run_id in run_ids])
+        return {str(row["run_id"]): kept for row in found if (kept := payload_of(row)) is not None}
+
+    async def verdicts(self, caller: Caller, wanted: Selection) -> list[VerdictCount]:
+        """The caller's runs that have a verdict."""
+        found = await self._about("count_verdicts", wanted, caller.id)
+        return [VerdictCount(*row) for row in found]
+
+    async def wait_quantiles(self, caller: Caller, wanted: Selection) -> list[WaitQuantiles]:
+        """The waits of the same runs; none where no lane was measured."""
+        found = await self._about("wait_quantiles", wanted, caller.id)
+        return [WaitQuantiles(row[0], row[1], *row["quantiles"]) for row in found if row["quantiles"]]
+
+    async def lane_times(self, caller: Caller, wanted: Selection, timed: Timed) -> list[LaneTime]:
+        """How long the lanes of the caller's runs took."""
+        found = await self._about("lane_times", wanted, caller.id, timed.lane, timed.metric == "first_token")
+        return [LaneTime(*row) for row in found]
+
+    async def outcomes(self, caller: Caller, contest: Contest, limit: int) -> list[Measured]:
+        """At most limit of the caller's runs of both variants, newest first."""
+        experiment, a, b, metric, part, since, until, prompt_class = map(cleaned, astuple(contest))
+        found = await self._fetch(
+            "outcomes_of_variants",
+            *(caller.id, since, until, experiment, a, b, limit, prompt_class, metric, part),
+        )
+        return [Measured(row[0], None if row[1] is None else row[1].hex(), row[2]) for row in found]
+
+    async def export(self, caller: Caller, filters: Filters, *, payload: bool) -> "Export":
+        """All of the caller's records that pass, newest first."""
+        if len(self._exports) >= EXPORTS_MAX:
+            raise TooManyExports(f"{EXPORTS_MAX} exports are running already; try again in a moment")
+        export = Export(self._exports, payload=payload)
+        try:
+            await export.open(self._dsn, conditioned("export_runs", filters, caller.id, payload))
+        except BaseException:
+            export.close()
+            raise
+        return export
+
+    # -- one run
+
+    async def put(self, caller: Caller, run_id: str, said: Feedback) -> dict[str, Any] | None:
+        """Keep it in place of what was said under that name, and return it as it is kept."""
+        arguments = (said.name, json.dumps(said.value), said.comment, NAMES_MAX)
+        found = await self._fetch("put_feedback", caller.id, _uuid(run_id), *arguments)
+        if not found and await self.said(caller, run_id) is not None:
+            raise MalformedRequest(f"name: a run takes feedback under at most {NAMES_MAX} names")
+        return _feedback(found[0]) if found else None
+
+    async def put_many(self, caller: Caller, said: Sequence[tuple[str, Feedback]]) -> int:
+        """The same for many runs (by id) in one statement, without comments; return how much was new or changed."""
+        run_ids = [uuid.UUID(run_id) for run_id, _ in said]
+        names, values = [one.name for _, one in said], [json.dumps(one.value) for _, one in said]
+        found = await self._fetch("put_feedback_of_many", caller.id, run_ids, names, values)
+        new: int = found[0][0]
+        return new
+
+    async def first_import(self, caller: Caller, experiment: str) -> datetime | None:
+        """When the first imported run of that experiment was made."""
+        found: datetime | None = (await self._fetch("first_import", caller.id, experiment))[0][0]
+        return found
+
+    async def remove(self, caller: Caller, run_id: str, name: str) -> bool | None:
+        """Take back what was said under that name; False when nothing was."""
+        said = await self.said(caller, run_id)
+        if said is None:
+            return None
+        await self._fetch("delete_feedback", caller.id, _uuid(run_id), name)
+        return name in said
+
+    async def said(self, caller: Caller, run_id: str) -> dict[str, dict[str, Any]] | None:
+        """Everything that was said about a run, by name."""
+        found = await self._fetch("feedback_of_run", caller.id, _uuid(run_id))
+        return {row["name"]: _feedback(row) for row in found if row["name"] is not None} if found else None
+
+    async def _about(self, query: str, wanted: Selection, *arguments: object) -> list[asyncpg.Record]:
+        """The rows of a statistic."""
+        return await self._rows(conditioned(query, wanted, *arguments))
+
+    async def _fetch(self, query: str, *arguments: object) -> list[asyncpg.Record]:
+        """The rows of a query."""
+        return await self._rows(Statement(QUERIES[query], arguments))
+
+    async def _rows(self, statement: Statement) -> list[asyncpg.Record]:
+        """The rows; a database that does not answer is a 503 for whoever asks about the past."""
+        sql, arguments = statement
+        try:
+            async with self._pool.connection() as connection:
+                found: list[asyncpg.Record] = await connection.fetch(sql, *arguments, timeout=READ_S)
+        except (StoreUnavailable, EntryRejected) as error:
+            raise RecordUnavailable("the record cannot be read now") from error
+        return found
+
+
+class Export:
+    """A cursor of the server over a snapshot; holds one batch at a time. Counts itself among others until closed."""
+
+    def __init__(self, others: set["Export"], *, payload: bool) -> None:
+        self._others = others
+        self._rows = PAYLOAD_BATCH_ROWS if payload else BATCH_ROWS
+        self._payload = payload
+        self._connection: asyncpg.Connection | None = None
+        self._cursor: Any = None
+        others.add(self)
+
+    async def open(self, dsn: str, statement: Statement) -> None:
+        """Connect and declare the cursor."""
+        try:
+            with translated():
+                self._connection = await asyncpg.connect(
+                    dsn,
+                    timeout=CONNECT_S,
+                    command_timeout=BATCH_S,
+                    server_settings={
+                        "application_name": "tandem export",
+                        "idle_in_transaction_session_timeout": str(IDLE_S * 1000),
+                    },
+                )
+                await self._connection.transaction(isolation="repeatable_read", readonly=True).start()
+                self._cursor = await self._connection.cursor(statement.sql, *statement.arguments)
+        except (StoreUnavailable, EntryRejected) as error:
+            raise RecordUnavailable("the record cannot be read now") from error
+
+    async def batch(self) -> list[dict[str, Any]]:
+        """The next records, none at the end; then the connection is closed already."""
+        if self._connection is None:
+            return []
+        try:
+            with translated():
+                rows = await self._cursor.fetch(self._rows)
+                if not rows:
+                    await self._connection.close(timeout=CLOSE_S)
+                    self.close()
+        except (StoreUnavailable, EntryRejected) as error:
+            raise RecordUnavailable("the record cannot be read now") from error
+        return [self._record(row) for row in rows]
+
+    def close(self) -> None:
+        """Drop the connection, which ends the server's transaction too."""
+        self._others.discard(self)
+        connection, self._connection = self._connection, None
+        if connection is not None and not connection.is_closed():
+            connection.terminate()
+
+    def _record(self, row: asyncpg.Record) -> dict[str, Any]:
+        """One record, its texts with it when they are wanted."""
+        return record(row) | {"payload": payload_of(row)} if self._payload else record(row)
+
+
+def _uuid(run_id: str) -> uuid.UUID | None:
+    """The id, or None, which no row has, for a word that is no id at all."""
+    try:
+        return uuid.UUID(run_id)
+    except ValueError:
+        return None
+
+
+def _feedback(row: asyncpg.Record) -> dict[str, Any]:
+    """What is kept under a name."""
+    return {
+        "name": row["name"],
+        "value": loads(row["value"]),
+        "comment": row["comment"],
+        "created_at": _iso(row["created_at"]),
+        "updated_at": _iso(row["updated_at"]),
+    }
+
+
+def _iso(moment: datetime) -> str:
+    """The moment as records show it."""
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

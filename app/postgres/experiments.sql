@@ -1,0 +1,158 @@
+-- name: payloads_of_runs
+-- What was asked and said in some runs of one caller, where it is still kept. $1 caller, $2 run_ids.
+SELECT r.run_id, p.question, p.texts, g.at_ms
+FROM runs AS r
+JOIN run_payloads AS p ON p.run_id = r.run_id AND p.created_at = r.created_at
+LEFT JOIN run_logs AS g ON g.run_id = r.run_id AND g.created_at = r.created_at
+WHERE r.caller = $1 AND r.run_id = ANY ($2::uuid[]);
+
+-- name: export_runs
+-- One caller's runs, newest first, with the last attempt of each lane; for a cursor. $1 caller, $2 whether with payloads;
+-- {wanted}: the conditions that are asked for.
+SELECT r.*, l.lanes, p.question, p.texts, NULL::integer[] AS at_ms
+FROM runs AS r
+LEFT JOIN LATERAL (
+    SELECT json_object_agg(legs.lane, to_json(legs) ORDER BY legs.attempt) AS lanes FROM legs WHERE legs.run_id = r.run_id
+) AS l ON true
+LEFT JOIN run_payloads AS p ON $2::boolean AND p.run_id = r.run_id AND p.created_at = r.created_at
+WHERE r.caller = $1 AND {wanted}
+ORDER BY r.created_at DESC, r.run_id DESC;
+
+-- name: count_verdicts
+-- How often the two answers said the same, by class and by what feedback says of each answer; sums beside the counts.
+-- wait is how much longer the slow lane took, ahead the same but 0 where it was first.
+-- $1 caller; {wanted}: the conditions that are asked for.
+SELECT r.prompt_class,
+       r.agreement ->> 'verdict' AS verdict,
+       CASE WHEN jsonb_typeof(ff.value) = 'boolean' THEN ff.value::boolean END AS fast_correct,
+       CASE WHEN jsonb_typeof(sf.value) = 'boolean' THEN sf.value::boolean END AS slow_correct,
+       count(*) AS n,
+       count(slow.latency_ms - fast.latency_ms) AS waits,
+       coalesce(sum(slow.latency_ms - fast.latency_ms), 0) AS wait_ms,
+       coalesce(sum(greatest(slow.latency_ms - fast.latency_ms, 0)), 0) AS ahead_ms,
+       count(fast.cost_nano) AS fast_costs,
+       coalesce(sum(fast.cost_nano), 0)::double precision AS fast_nano,
+       count(slow.cost_nano) AS slow_costs,
+       coalesce(sum(slow.cost_nano), 0)::double precision AS slow_nano
+FROM runs AS r
+LEFT JOIN legs AS fast ON fast.run_id = r.run_id AND fast.lane = 'fast' AND fast.outcome = 'completed'
+LEFT JOIN legs AS slow ON slow.run_id = r.run_id AND slow.lane = 'slow' AND slow.outcome = 'completed'
+LEFT JOIN feedback AS ff ON ff.run_id = r.run_id AND ff.name = 'fast_correct'
+LEFT JOIN feedback AS sf ON sf.run_id = r.run_id AND sf.name = 'slow_correct'
+WHERE r.caller = $1
+  AND r.agreement IS NOT NULL
+  AND {wanted}
+GROUP BY 1, 2, 3, 4;
+
+-- name: wait_quantiles
+-- The median and the 95th percentile of how much longer the slow lane took, by class, and over all (whole) of them.
+-- $1 caller; {wanted}: the conditions that are asked for.
+SELECT r.prompt_class,
+       grouping(r.prompt_class) = 1 AS whole,
+       percentile_cont(ARRAY[0.5, 0.95]) WITHIN GROUP (ORDER BY slow.latency_ms - fast.latency_ms) AS quantiles
+FROM runs AS r
+JOIN legs AS fast ON fast.run_id = r.run_id AND fast.lane = 'fast' AND fast.outcome = 'completed'
+JOIN legs AS slow ON slow.run_id = r.run_id AND slow.lane = 'slow' AND slow.outcome = 'completed'
+WHERE r.caller = $1
+  AND r.agreement IS NOT NULL
+  AND fast.latency_ms IS NOT NULL
+  AND slow.latency_ms IS NOT NULL
+  AND {wanted}
+GROUP BY GROUPING SETS ((r.prompt_class), ());
+
+-- name: lane_times
+-- How long one lane took, in whole milliseconds, and how its attempts ended: finished, censored, or failed otherwise.
+-- $1 caller, $2 lane, $3 whether the first token is meant and not the end; {wanted}: the conditions that are asked for.
+SELECT CASE WHEN NOT timed.finished AND NOT l.censored THEN 'failed'
+            WHEN timed.finished THEN 'finished'
+            ELSE 'censored' END AS ended,
+       round(CASE WHEN timed.finished AND $3::boolean THEN l.ttft_ms ELSE l.latency_ms END) AS ms,
+       count(*) AS n
+FROM runs AS r
+JOIN legs AS l ON l.run_id = r.run_id AND l.lane = $2 AND l.outcome IS NOT NULL
+CROSS JOIN LATERAL (
+    SELECT CASE WHEN $3::boolean THEN l.ttft_ms IS NOT NULL ELSE l.outcome = 'completed' END AS finished
+) AS timed
+WHERE r.caller = $1
+  AND {wanted}
+GROUP BY 1, 2;
+
+-- name: outcomes_of_variants
+-- One row a run of two variants of an experiment, newest first: its question as a hash, null where the question is not
+-- kept, and what was measured, null where it was not. $1 caller, $2 since, $3 until, $4 experiment, $5 and $6 variants,
+-- $7 limit, $8 prompt_class, $9 metric, $10 lane or run.
+SELECT r.variant,
+       CASE WHEN p.question #>> '{messages,-1,content}' <> ''
+            THEN sha256(convert_to((p.question -> 'messages')::text, 'UTF8')) END AS question,
+       CASE $9::text
+           WHEN 'correct' THEN CASE WHEN jsonb_typeof(said.value) = 'boolean' THEN said.value::boolean::int END
+           WHEN 'agreement' THEN CASE r.agreement ->> 'verdict' WHEN 'agree' THEN 1 WHEN 'disagree' THEN 0 END
+           WHEN 'latency' THEN CASE WHEN $10 = 'run' THEN r.latency_ms ELSE l.latency_ms END
+           WHEN 'ttft' THEN l.ttft_ms
+           WHEN 'cost' THEN CASE WHEN $10 = 'run' THEN r.cost_nano ELSE l.cost_nano END / 1e9::double precision
+       END::double precision AS value
+FROM runs AS r
+LEFT JOIN LATERAL (
+    SELECT min(legs.ttft_ms) AS ttft_ms,
+           min(legs.latency_ms) FILTER (WHERE legs.outcome = 'completed') AS latency_ms,
+           CASE WHEN count(legs.cost_nano) = count(*) THEN sum(legs.cost_nano) END AS cost_nano
+    FROM legs WHERE legs.run_id = r.run_id AND ($10 = 'run' OR legs.lane = $10)
+) AS l ON $9 IN ('latency', 'ttft', 'cost')
+LEFT JOIN feedback AS said ON said.run_id = r.run_id
+    AND said.name = CASE WHEN $10 = 'run' THEN r.final_lane ELSE $10 END || '_correct'
+LEFT JOIN run_payloads AS p ON p.run_id = r.run_id AND p.created_at = r.created_at
+WHERE r.caller = $1
+  AND r.created_at >= coalesce($2::timestamptz, '-infinity')
+  AND r.created_at < coalesce($3::timestamptz, 'infinity')
+  AND r.experiment = $4
+  AND r.variant IN ($5, $6)
+  AND ($8::text IS NULL OR r.prompt_class = $8)
+  AND r.status <> 'running'
+  AND r.source <> 'cache'
+ORDER BY r.created_at DESC, r.run_id DESC
+LIMIT $7;
+
+-- name: put_feedback
+-- Say something about one run of one caller; said again, it changes nothing. No row: the caller has no such run, or the
+-- run has as many names as it may have. $1 caller, $2 run_id, $3 name, $4 value, $5 comment, $6 how many names.
+INSERT INTO feedback AS f (run_id, name, value, comment)
+SELECT r.run_id, $3, $4::jsonb, $5
+FROM runs AS r
+WHERE r.caller = $1 AND r.run_id = $2
+  AND (SELECT count(*) FROM feedback AS other WHERE other.run_id = r.run_id AND other.name <> $3) < $6
+ON CONFLICT (run_id, name) DO UPDATE SET
+    value = EXCLUDED.value, comment = EXCLUDED.comment,
+    updated_at = CASE WHEN (f.value, f.comment) IS DISTINCT FROM (EXCLUDED.value, EXCLUDED.comment)
+                      THEN now() ELSE f.updated_at END
+RETURNING f.name, f.value, f.comment, f.created_at, f.updated_at;
+
+-- name: delete_feedback
+-- Take back what was said about one run of one caller; harmless when it was never said. $1 caller, $2 run_id, $3 name.
+DELETE FROM feedback AS f USING runs AS r WHERE r.caller = $1 AND r.run_id = $2 AND f.run_id = r.run_id AND f.name = $3;
+
+-- name: feedback_of_run
+-- Whether the caller has this run, and what was said about it: one row with no name when nothing was. $1 caller, $2 run_id.
+SELECT f.name, f.value, f.comment, f.created_at, f.updated_at
+FROM runs AS r
+LEFT JOIN feedback AS f ON f.run_id = r.run_id
+WHERE r.caller = $1 AND r.run_id = $2
+ORDER BY f.name;
+
+-- name: put_feedback_of_many
+-- Say something about many runs of one caller at once; said again, it changes nothing. Runs that the caller has not are
+-- passed over. Each run and name once. Returns how much was new or changed. $1 caller, $2 run_ids, $3 names, $4 values as JSON.
+WITH said AS (
+    INSERT INTO feedback AS f (run_id, name, value)
+    SELECT r.run_id, wanted.name, wanted.value::jsonb
+    FROM unnest($2::uuid[], $3::text[], $4::text[]) AS wanted (run_id, name, value)
+    JOIN runs AS r ON r.run_id = wanted.run_id AND r.caller = $1
+    ORDER BY r.run_id, wanted.name
+    ON CONFLICT (run_id, name) DO UPDATE SET value = EXCLUDED.value, updated_at = now()
+    WHERE f.value IS DISTINCT FROM EXCLUDED.value
+    RETURNING 1
+)
+SELECT count(*) FROM said;
+
+-- name: first_import
+-- When the first imported run of an experiment was made, null when there is none. $1 caller, $2 experiment.
+SELECT min(created_at) FROM runs WHERE caller = $1 AND experiment = $2 AND source = 'import';

@@ -1,0 +1,69 @@
+"""What an operator looks at: dead letters, how many runs there are, which servers live."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from app.postgres.pool import Pool
+from app.postgres.queries import QUERIES
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A dead letter as it is kept; encoded is the entry as it was."""
+
+    id: int
+    created_at: datetime
+    run_id: str | None
+    version: int | None
+    reason: str
+    error: str
+    digest: bytes
+    encoded: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """Counts of runs, open runs and dead letters; instances with the seconds since they were heard of."""
+
+    runs: int
+    open_runs: int
+    letters: int
+    instances: dict[str, float]
+
+
+class Letters:
+    """Over all callers, for whoever operates the server. Raises StoreUnavailable when the database is away."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def newest(self, limit: int) -> list[Kept]:
+        """At most limit dead letters, the newest first."""
+        async with self._pool.connection() as connection:
+            rows = await connection.fetch(QUERIES["list_letters"], limit)
+        return [
+            Kept(
+                id=row["id"],
+                created_at=row["created_at"],
+                run_id=None if row["run_id"] is None else str(row["run_id"]),
+                version=row["version"],
+                reason=row["reason"],
+                error=row["error"],
+                digest=row["digest"],
+                encoded=row["encoded"],
+            )
+            for row in rows
+        ]
+
+    async def drop(self, letter_id: int) -> None:
+        """Forget one; nothing happens when it is gone already."""
+        async with self._pool.connection() as connection:
+            await connection.execute(QUERIES["drop_letter"], letter_id)
+
+    async def overview(self) -> Overview:
+        """The counts now."""
+        async with self._pool.connection() as connection:
+            runs = await connection.fetchrow(QUERIES["count_runs"])
+            letters = await connection.fetchval(QUERIES["count_letters"])
+            instances = await connection.fetch(QUERIES["list_instances"])
+        return Overview(runs["runs"], runs["open"], letters, {row["instance"]: row["silent_s"] for row in instances})
