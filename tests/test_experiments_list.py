@@ -1,4 +1,4 @@
-"""The list of past runs: cursors and pages."""
+"""The list of past runs: cursors, pages, fields and payloads."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 
 from app.errors import MalformedRequest
-from app.experiments.list import Filters, Position, decode_cursor, encode_cursor, list_runs
+from app.experiments.list import Filters, Position, decode_cursor, encode_cursor, list_runs, only, parse_fields
 from app.question import Caller
 
 ME = Caller("me")
 RUN_ID = "0199aaaa-bbbb-7ccc-8ddd-eeeeeeeeeeee"
+ALL = Filters()
 
 
 class ThreeRecords:
@@ -30,16 +31,38 @@ class ThreeRecords:
 @pytest.mark.parametrize("at", [datetime(2026, 1, 1, 2, 3, 4, 567891, UTC), datetime(1, 1, 1, tzinfo=UTC)])
 def test_a_cursor_comes_back_exactly(at: datetime) -> None:
     """A cursor is one word of [A-Za-z0-9_-] and holds its position to the microsecond."""
-    cursor = encode_cursor(Position(at, RUN_ID))
+    cursor = encode_cursor(Position(at, RUN_ID), ALL)
     assert re.fullmatch(r"[A-Za-z0-9_-]+", cursor)
-    assert decode_cursor(cursor) == Position(at, RUN_ID)
+    assert decode_cursor(cursor, ALL) == Position(at, RUN_ID)
 
 
-@pytest.mark.parametrize("cursor", ["", "x", "A" * 31, "A" * 33, "A" * 31 + "=", "A" * 31 + "\n", "é" * 32, "f" * 32])
+@pytest.mark.parametrize("cursor", ["", "x", "A" * 39, "A" * 41, "A" * 39 + "=", "A" * 39 + "\n", "é" * 40, "f" * 40])
 def test_a_bad_cursor_is_refused(cursor: str) -> None:
     """A cursor that we cannot have given out is a malformed request, never a crash."""
     with pytest.raises(MalformedRequest, match="cursor"):
-        decode_cursor(cursor)
+        decode_cursor(cursor, ALL)
+
+
+def test_a_cursor_of_a_time_that_cannot_be_is_refused() -> None:
+    """A forged cursor with a moment beyond the year 9999 is a malformed request."""
+    forged = encode_cursor(Position(datetime(9999, 12, 31, tzinfo=UTC), RUN_ID), ALL)
+    with pytest.raises(MalformedRequest, match="next_cursor"):
+        decode_cursor("f" + forged[1:], ALL)
+
+
+@pytest.mark.parametrize(
+    "other", [Filters(status="failed"), Filters(since=datetime(2026, 1, 1, tzinfo=UTC)), Filters(experiment="status")]
+)
+def test_a_cursor_is_bound_to_its_filters(other: Filters) -> None:
+    """A cursor of one list is refused by a list with other filters, and the refusal says so."""
+    cursor = encode_cursor(Position(datetime(2026, 1, 1, tzinfo=UTC), RUN_ID), ALL)
+    with pytest.raises(MalformedRequest, match="cursor: it belongs to a list with other filters"):
+        decode_cursor(cursor, other)
+
+
+def test_equal_values_of_different_filters_differ() -> None:
+    """Two filters with the same value make different cursors."""
+    assert Filters(experiment="x").digest() != Filters(variant="x").digest()
 
 
 async def test_pages_follow_each_other_to_the_end() -> None:
@@ -66,3 +89,19 @@ async def test_the_limit_is_bounded(limit: int) -> None:
     """A page has from 1 to 200 records."""
     with pytest.raises(MalformedRequest, match="limit"):
         await list_runs(ThreeRecords(), ME, Filters(), limit)
+
+
+def test_only_the_fields_asked_for_are_shown() -> None:
+    """A page keeps the wanted fields in their order, and the payload."""
+    page = {"experiments": [{"run_id": "r", "status": "failed", "reason": None, "payload": {}}], "next_cursor": "c"}
+    assert only(page, parse_fields("status,run_id"))["experiments"] == [
+        {"status": "failed", "run_id": "r", "payload": {}}
+    ]
+    assert only(page, parse_fields(None)) == page
+
+
+@pytest.mark.parametrize("text", ["", "run_id,", "nonsense", "run_id,run_id", "payload", "lanes.fast", " run_id"])
+def test_unknown_fields_are_refused(text: str) -> None:
+    """A field that no record has is refused by name, with those there are."""
+    with pytest.raises(MalformedRequest, match="fields: a comma list, without repetition, of run_id"):
+        parse_fields(text)

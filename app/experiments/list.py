@@ -1,10 +1,12 @@
 """The list of past runs: filters, a cursor that stays valid while runs are added, and one page."""
 
 import base64
+import hashlib
 import re
 import struct
 import uuid
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal, NamedTuple, Protocol
 
@@ -14,11 +16,23 @@ from app.question import Caller
 
 LIMIT_MAX: Final = 200
 LIMIT_DEFAULT: Final = 50
+PAYLOAD_LIMIT_MAX: Final = 50  # a payload may hold a megabyte
+
+# What a record has at its top (protocol section 3), its payload apart.
+FIELDS: Final = (
+    "run_id", "created_at", "status", "reason", "policy", "source", "source_run_id", "fingerprint", "final_lane",
+    "verified", "change", "agreement", "latency_ms", "cost_usd", "usage", "labels", "lanes", "audit", "content",
+)  # fmt: skip
+
+Source = Literal["live", "cache", "import"]
+Verdict = Literal["agree", "disagree", "unknown"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-_CURSOR = struct.Struct(">q16s")  # created_at in microseconds since 1970, run_id: 24 bytes, 32 characters
-_CURSOR_TEXT = re.compile(r"[A-Za-z0-9_-]{32}")
+_BOUND_BYTES = 6
+_CURSOR = struct.Struct(f">q16s{_BOUND_BYTES}s")  # created_at in microseconds since 1970, run_id, digest of the filters
+_CURSOR_TEXT = re.compile(r"[A-Za-z0-9_-]{40}")  # 30 bytes
+_FOREIGN = "cursor: take it from next_cursor of the page before"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +47,14 @@ class Filters:
     variant: str | None = None
     prompt_class: str | None = None
     model: str | None = None
-    source: Literal["live", "cache"] | None = None
-    agreement: Literal["agree", "disagree", "unknown"] | None = None
+    source: Source | None = None
+    agreement: Verdict | None = None
     min_latency_ms: float | None = None
     tag: str | None = None
+
+    def digest(self) -> bytes:
+        """What a cursor is bound to: equal for equal filters only."""
+        return hashlib.sha256(repr(astuple(self)).encode("utf-8", "surrogatepass")).digest()[:_BOUND_BYTES]
 
 
 class Position(NamedTuple):
@@ -54,21 +72,42 @@ class Records(Protocol):
         ...
 
 
-def encode_cursor(position: Position) -> str:
-    """The position as an opaque word of [A-Za-z0-9_-]."""
-    packed = _CURSOR.pack((position.created_at - _EPOCH) // _MICROSECOND, uuid.UUID(position.run_id).bytes)
+class Payloads(Protocol):
+    """Where the texts of past runs are read."""
+
+    async def payloads(self, caller: Caller, run_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """What was asked and said in the caller's runs, by run; without those whose texts are no longer kept."""
+        ...
+
+
+def encode_cursor(position: Position, filters: Filters) -> str:
+    """The position as an opaque word of [A-Za-z0-9_-], bound to the filters of its list."""
+    microseconds = (position.created_at - _EPOCH) // _MICROSECOND
+    packed = _CURSOR.pack(microseconds, uuid.UUID(position.run_id).bytes, filters.digest())
     return base64.urlsafe_b64encode(packed).decode("ascii")
 
 
-def decode_cursor(cursor: str) -> Position:
-    """The position inside a cursor that we gave out; anything else is refused."""
+def decode_cursor(cursor: str, filters: Filters) -> Position:
+    """The position inside a cursor that we gave out for these filters; anything else is refused."""
     if _CURSOR_TEXT.fullmatch(cursor) is None:
-        raise MalformedRequest("cursor: take it from next_cursor of the page before")
-    microseconds, run_id = _CURSOR.unpack(base64.urlsafe_b64decode(cursor))
+        raise MalformedRequest(_FOREIGN)
+    microseconds, run_id, digest = _CURSOR.unpack(base64.urlsafe_b64decode(cursor))
+    if digest != filters.digest():
+        raise MalformedRequest("cursor: it belongs to a list with other filters; ask with those, or begin without it")
     try:
         return Position(_EPOCH + microseconds * _MICROSECOND, str(uuid.UUID(bytes=run_id)))
     except OverflowError as error:
-        raise MalformedRequest("cursor: take it from next_cursor of the page before") from error
+        raise MalformedRequest(_FOREIGN) from error
+
+
+def parse_fields(text: str | None) -> tuple[str, ...]:
+    """The fields of a comma list, each known and named once; none for no list."""
+    if text is None:
+        return ()
+    names = tuple(text.split(","))
+    if len(set(names)) < len(names) or not set(names) <= set(FIELDS):
+        raise MalformedRequest(f"fields: a comma list, without repetition, of {', '.join(FIELDS)}")
+    return names
 
 
 async def list_runs(
@@ -77,10 +116,25 @@ async def list_runs(
     """One page of the caller's runs and the cursor of the next, null on the last page."""
     if not 1 <= limit <= LIMIT_MAX:
         raise MalformedRequest(f"limit: must be from 1 to {LIMIT_MAX}")
-    before = None if cursor is None else decode_cursor(cursor)
+    before = None if cursor is None else decode_cursor(cursor, filters)
     found = await records.page(caller, filters, limit + 1, before)  # one more tells whether there is a next page
     page, more = found[:limit], len(found) > limit
-    return {"experiments": page, "next_cursor": encode_cursor(_position(page[-1])) if more else None}
+    return {"experiments": page, "next_cursor": encode_cursor(_position(page[-1]), filters) if more else None}
+
+
+async def with_payloads(payloads: Payloads, caller: Caller, page: dict[str, Any]) -> dict[str, Any]:
+    """The page with every record's texts, null where they are no longer kept."""
+    records = page["experiments"]
+    texts = await payloads.payloads(caller, [record["run_id"] for record in records]) if records else {}
+    return page | {"experiments": [record | {"payload": texts.get(record["run_id"])} for record in records]}
+
+
+def only(page: dict[str, Any], fields: tuple[str, ...]) -> dict[str, Any]:
+    """The page with the wanted part of each record, payloads kept; no fields: all of them."""
+    if not fields:
+        return page
+    names = (*fields, "payload")
+    return page | {"experiments": [{n: record[n] for n in names if n in record} for record in page["experiments"]]}
 
 
 def _position(record: dict[str, Any]) -> Position:

@@ -26,6 +26,10 @@ def router(parts: Parts) -> APIRouter:
             "record": parts.readiness.ledger(),
         }
 
+    @routes.get("/health/detailed", summary="The same, with the audit in detail")
+    async def detailed() -> dict[str, Any]:
+        return await health() | {"audit": parts.readiness.audit()}
+
     @routes.get("/health/live", summary="The process answers")
     async def live() -> dict[str, str]:
         return {"status": "ok"}

@@ -1,12 +1,19 @@
 """What the routers receive: the parts of the server they speak for, each by the protocol they need."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
 from cachetools import LRUCache
 
-from app.experiments.list import Records
+from app.experiments.compare import Outcomes
+from app.experiments.deadline import LaneTimes
+from app.experiments.exporting import Exports
+from app.experiments.feedback import FeedbackStore
+from app.experiments.list import Payloads, Records
+from app.experiments.rollup import RolledUp
+from app.experiments.verdicts import Verdicts
 from app.http.body import Defaults
 from app.question import Caller
 from app.reasoning.runs import Runs
@@ -58,6 +65,18 @@ class RunRecords(Records, Protocol):
         ...
 
 
+class Reads(Payloads, Verdicts, LaneTimes, Outcomes, Exports, FeedbackStore, Protocol):
+    """Everything that is asked about many runs but their sums, and what is said about one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """Where the past is asked: run by run, and rolled up."""
+
+    reads: Reads
+    rolled_up: RolledUp
+
+
 class Readiness(Protocol):
     """What stands between this process and a useful answer."""
 
@@ -65,8 +84,12 @@ class Readiness(Protocol):
         """Part by part: `ok`, or what is wrong."""
         ...
 
-    def ledger(self) -> dict[str, int]:
+    def ledger(self) -> dict[str, Any]:
         """Where every record that was accepted is now."""
+        ...
+
+    def audit(self) -> dict[str, Any]:
+        """The sink of the records and the work behind it: what it waits for, how much it holds."""
         ...
 
     @property
@@ -77,7 +100,12 @@ class Readiness(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """Everything the HTTP side is given. told: the number of the `done` that was given for an interrupted run."""
+    """Everything the HTTP side is given. told: the number of the `done` that was given for an interrupted run.
+
+    on_its_way: whether the record of that run may come yet, though PostgreSQL has none.
+
+    Without a past there are no statistics, exports and feedback.
+    """
 
     runs: Runs
     records: RunRecords
@@ -86,6 +114,8 @@ class Parts:
     ping_s: float
     max_body_bytes: int
     version: str
+    past: Past | None = None
+    on_its_way: Callable[[str], bool] = lambda _: False
     told: LRUCache[str, int] = field(default_factory=lambda: LRUCache(10_000))
 
 

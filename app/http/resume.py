@@ -1,5 +1,6 @@
 """Coming back to a run: the rest of its stream, from this instance or from the record, and never a second race."""
 
+import asyncio
 import re
 from datetime import UTC, datetime, timedelta
 
@@ -14,6 +15,7 @@ from app.question import Caller
 from app.reasoning.run import split
 
 OVERDUE = timedelta(seconds=30)  # a run that is still open this long after its deadline has lost its server
+LOOKS, LOOK_S = 25, 0.02
 _ID = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}):(\d{1,9})")
 
 
@@ -41,9 +43,10 @@ async def resume(parts: Parts, caller: Caller, run_id: str, after: int) -> Respo
 
 
 async def _from_record(parts: Parts, caller: Caller, run_id: str, after: int, headers: dict[str, str]) -> Response:
+    await arrived(parts, run_id)
     stored = await parts.records.log(caller, run_id)
     if stored is None:
-        raise NoSuchRun("there is no such run of yours")
+        raise unknown(parts, run_id)
     overdue = stored.created_at + timedelta(milliseconds=stored.deadline_ms) + OVERDUE < datetime.now(UTC)
     if stored.status == "running" and not overdue:
         raise RunNotLive("the run is not on this instance and has not ended in the record yet")
@@ -57,6 +60,21 @@ async def _from_record(parts: Parts, caller: Caller, run_id: str, after: int, he
         return rest_of(b"", headers)
     parts.told[run_id] = after + 1
     return rest_of(_interrupted(run_id, after + 1, stored.fingerprint), headers)
+
+
+async def arrived(parts: Parts, run_id: str) -> None:
+    """Wait a moment for a record that is on its way, so that who asks right behind `done` finds it."""
+    for _ in range(LOOKS):
+        if not parts.on_its_way(run_id):
+            return
+        await asyncio.sleep(LOOK_S)
+
+
+def unknown(parts: Parts, run_id: str) -> NoSuchRun | RunNotLive:
+    """What to say of a run that the record does not have: it may be on its way there."""
+    if parts.on_its_way(run_id):
+        return RunNotLive("the record of this run may be on its way; ask again in a moment")
+    return NoSuchRun("there is no such run of yours")
 
 
 def _check(after: int, count: int) -> None:

@@ -5,9 +5,9 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from app.errors import BadLastEventId, MalformedRequest, NoSuchRun
+from app.errors import BadLastEventId, MalformedRequest
 from app.http.parts import LOCAL, Parts
-from app.http.resume import last_event_id, resume
+from app.http.resume import arrived, last_event_id, resume, unknown
 from app.reasoning.run import Run
 
 
@@ -40,10 +40,11 @@ def router(parts: Parts) -> APIRouter:
 
 
 async def record_of(parts: Parts, run_id: str) -> dict[str, Any]:
-    """One record with its payload. Raises NoSuchRun."""
+    """One record with its payload. Raises NoSuchRun, or RunNotLive while it may be on its way."""
+    await arrived(parts, run_id)
     found = await parts.records.get(LOCAL, run_id)
     if found is None:
-        raise NoSuchRun("there is no record of such a run of yours (yet)")
+        raise unknown(parts, run_id)
     return found
 
 

@@ -1,0 +1,67 @@
+"""/api/experiments/stats, /agreement, /deadline-curve and /compare: what many records say together."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query
+from pydantic import Field
+
+from app.errors import MalformedRequest
+from app.experiments.compare import Contest, Part, compare
+from app.experiments.compare import Metric as Compared
+from app.experiments.deadline import ADVISED, Metric, Timed, deadline_curve
+from app.experiments.stats import parse_by, stats
+from app.experiments.verdicts import agreement
+from app.http.body import Label
+from app.http.filters import SelectionQuery, SpanQuery, once
+from app.http.parts import LOCAL, Past
+from app.question import LaneName
+
+
+class StatsQuery(SelectionQuery):
+    """Which runs, and by what they are grouped."""
+
+    by: Annotated[str, Field(max_length=100)] | None = None
+
+
+class CurveQuery(SelectionQuery):
+    """Which lane, which of its times, and the share of answers that the timeout should let through."""
+
+    lane: LaneName = "slow"
+    metric: Metric = "total"
+    share: Annotated[float, Field(ge=0.5, le=0.999)] = ADVISED
+
+
+class CompareQuery(SpanQuery):
+    """Which two variants of which experiment, and in what."""
+
+    experiment: Label
+    a: Label
+    b: Label
+    metric: Compared = "correct"
+    part: Part = "run"
+
+
+def router(past: Past) -> APIRouter:
+    """The routes over the past."""
+    routes = APIRouter(dependencies=[Depends(once)])
+
+    @routes.get("/api/experiments/stats", summary="Counts, times, tokens and cost, in total and by any of a few keys")
+    async def in_numbers(query: Annotated[StatsQuery, Query()]) -> dict[str, Any]:
+        return await stats(past.rolled_up, LOCAL, query.selection(), parse_by(query.by))
+
+    @routes.get("/api/experiments/agreement", summary="How often the slow model changed the answer, at what price")
+    async def in_agreement(query: Annotated[SelectionQuery, Query()]) -> dict[str, Any]:
+        return await agreement(past.reads, LOCAL, query.selection())
+
+    @routes.get("/api/experiments/deadline-curve", summary="How long a lane takes, and which timeout follows")
+    async def in_time(query: Annotated[CurveQuery, Query()]) -> dict[str, Any]:
+        timed = Timed(query.lane, query.metric)
+        return await deadline_curve(past.reads, LOCAL, query.selection(), timed, query.share)
+
+    @routes.get("/api/experiments/compare", summary="Two variants of an experiment against each other")
+    async def in_contest(query: Annotated[CompareQuery, Query()]) -> dict[str, Any]:
+        if query.a == query.b:
+            raise MalformedRequest("b: must be another variant than a")
+        return await compare(past.reads, LOCAL, Contest(**query.model_dump()))
+
+    return routes
