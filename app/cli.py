@@ -1,4 +1,4 @@
-"""tandem serve | ask | migrate | psql: the program's commands."""
+"""tandem serve | ask | migrate | psql | audit: the program's commands."""
 
 import asyncio
 import contextlib
@@ -9,7 +9,6 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,7 +17,9 @@ import typer
 import uvloop
 from rich.console import Console
 
-from app.errors import StartupError, TandemError
+from app import audit
+from app.audit import clear_errors
+from app.errors import StartupError
 from app.http.server import bind, build
 from app.logs import configure
 from app.main import create_app
@@ -31,22 +32,13 @@ from app.wiring import open_services
 FILES = 65_536
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="One question, two models, one truthful stream.")
-
-
-@contextlib.contextmanager
-def _clear_errors() -> Iterator[None]:
-    """A start that fails says why in one place, without a traceback."""
-    try:
-        yield
-    except TandemError as error:
-        typer.echo(f"tandem: {error.message}", err=True)
-        raise typer.Exit(2) from None
+app.add_typer(audit.app, name="audit")
 
 
 @app.command()
 def serve() -> None:
     """Serve until SIGTERM or Ctrl-C. Settings are environment variables; RUNBOOK.md lists them."""
-    with _clear_errors():
+    with clear_errors():
         settings = read_settings()
         configure(settings.log_format, settings.log_level)
         with (
@@ -127,7 +119,7 @@ def ask(
 @app.command()
 def migrate() -> None:
     """Bring the database of DATABASE_URL up to this version's schema (the embedded one is migrated at each start)."""
-    with _clear_errors():
+    with clear_errors():
         settings = read_settings()
         if settings.database_url is None:
             raise StartupError("set DATABASE_URL; the embedded database is migrated whenever the server starts")
@@ -139,7 +131,7 @@ def migrate() -> None:
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def psql(context: typer.Context) -> None:
     """Open psql on the database of a running server; further arguments go to psql."""
-    with _clear_errors():
+    with clear_errors():
         settings = read_settings()
         home = Path(settings.tandem_home)
         command = [sys.executable, "-m", "app.postgres.embedded", "--home", str(home), "psql", *context.args]

@@ -17,12 +17,13 @@ TandemError
 │   ├── WrongContentType       415 unsupported_media_type
 │   ├── TooManyRuns            503 too_many_runs
 │   ├── ShuttingDown           503 shutting_down
+│   ├── AuditFull              503 audit_full
 │   ├── RecordUnavailable      503 record_unavailable
 │   └── Internal               500 internal
 ├── ModelError                 a lane ended without an answer; the other lane carries on
 ├── StartupError               the process cannot start; the message names the setting to change
 ├── OutOfOrder                 reasoning/run.py: an event where the protocol allows none, a bug of ours
-├── StoreUnavailable, EntryRejected    record/store.py: what may become of a batch of records
+├── StoreUnavailable, SchemaMismatch, EntryRejected    record/store.py: what may become of a batch of records
 └── Unreachable, Lost, Refused         terminal/stream.py: what may become of a question in the terminal
 """
 
@@ -111,6 +112,10 @@ class TooManyRuns(Refusal):
 
 class ShuttingDown(Refusal):
     status, code, title, retry_after_s = 503, "shutting_down", "The server is shutting down", 5
+
+
+class AuditFull(Refusal):
+    status, code, title, retry_after_s = 503, "audit_full", "A new run could not be written down", 5
 
 
 class RecordUnavailable(Refusal):

@@ -67,8 +67,22 @@ class Settings(BaseSettings):
     tandem_home: Path = Field(default_factory=default_home)
     database_url: SecretStr | None = None
     database_pool_size: Annotated[int, Field(ge=1, le=100)] = 5
-    record_queue_entries: Annotated[int, Field(ge=10, le=1_000_000)] = 10_000
-    record_queue_bytes: Annotated[int, Field(ge=1024 * 1024)] = 64 * 1024 * 1024
+
+    audit_sink: Literal["spool", "direct"] = "spool"
+    audit_full: Literal["refuse", "metadata"] = "refuse"
+    audit_content: Literal["full", "redacted", "hash_only", "none"] = "full"
+    audit_max_text_chars: Annotated[int, Field(ge=1000, le=10_000_000)] = 1_000_000
+    audit_queue_entries: Annotated[int, Field(ge=10, le=1_000_000)] = 10_000
+    audit_queue_bytes: Annotated[int, Field(ge=1024 * 1024)] = 64 * 1024 * 1024
+    audit_fallback_s: Seconds = 2.0
+    spool_dir: Path | None = None
+    spool_max_bytes: Annotated[int, Field(ge=1024 * 1024)] = 1024 * 1024 * 1024
+    spool_min_free_bytes: Annotated[int, Field(ge=0)] = 128 * 1024 * 1024
+    prices_file: Path | None = None
+    payload_days: Annotated[int, Field(ge=1, le=36_500)] = 30
+    log_days: Annotated[int, Field(ge=1, le=36_500)] = 7
+    run_days: Annotated[int, Field(ge=1, le=36_500)] = 365
+    instance_silent_s: Annotated[float, Field(ge=15, le=86_400)] = 60.0
 
     @model_validator(mode="after")
     def _public_bind_needs_a_word(self) -> Self:
@@ -83,6 +97,11 @@ class Settings(BaseSettings):
     def loopback(self) -> bool:
         """Only this machine can connect."""
         return self.host in LOOPBACK
+
+    @property
+    def spool_path(self) -> Path:
+        """The folder of the spool: SPOOL_DIR, or one under TANDEM_HOME."""
+        return self.spool_dir or self.tandem_home / "spool"
 
     @property
     def run_deadline_s(self) -> float:

@@ -99,7 +99,7 @@ def cpu_s(pid: int) -> float:
 
 def children_cpu_s(pid: int) -> float:
     """The processor time of all descendants in seconds, those that ended since included where the system tells."""
-    return sum(_with_ended_s(child) for child in _descendants(pid))
+    return sum(_with_ended_s(child) for child in descendants(pid))
 
 
 def _with_ended_s(pid: int) -> float:
@@ -137,7 +137,8 @@ def _seconds(clock: str) -> float:
     return seconds
 
 
-def _descendants(pid: int) -> list[int]:
+def descendants(pid: int) -> list[int]:
+    """The process ids of all children of a process, and of theirs."""
     pairs = _parents()
     found = [pid]
     for parent in found:

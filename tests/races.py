@@ -13,7 +13,7 @@ from app.llm.model import Item, LanguageModel, Prompt
 from app.llm.options import ProviderOptions
 from app.llm.scripted import open_model
 from app.question import Caller, LaneAsk, LaneName, Message, Question
-from app.reasoning.race import Limits
+from app.reasoning.race import Terms
 from app.reasoning.run import Reader, Run, split
 from app.reasoning.runs import Bounds, Models, Runs
 from app.record.entry import Journal
@@ -78,7 +78,7 @@ class Pair:
 def registry(journal: Journal | None = None, models: Models | None = None, **bounds: Any) -> Runs:
     """Runs over scripted models and a journal that is well; half a second of grace for readers who left."""
     bounds = {"disconnect_grace_s": 0.5, **bounds}
-    return Runs(models or scripted(), journal or MemoryJournal(), Limits(), Bounds(**bounds))
+    return Runs(models or scripted(), journal or MemoryJournal(), Terms(), Bounds(**bounds))
 
 
 async def read(reader: Reader) -> bytes:

@@ -10,9 +10,11 @@ may be left, or the test fails. No signal handler is installed, so any number of
 
 import asyncio
 import contextlib
+import tempfile
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -24,10 +26,12 @@ from app.http.parts import Parts
 from app.http.server import DrainingServer, bind, build
 from app.main import create_app
 from app.question import Caller
-from app.reasoning.race import Limits
+from app.reasoning.race import Terms
 from app.reasoning.runs import Runs
 from app.record.entry import Opening
 from app.settings import Settings
+from app.wiring import models
+from app.wiring.readiness import Readiness
 
 FAST = "scripted:fast?first=0.01&gap=0.001"
 SLOW = "scripted:slow?first=0.03&gap=0.001"
@@ -110,8 +114,9 @@ class MemoryRecords:
 @contextlib.asynccontextmanager
 async def serving(dsn: str | None = None, *, guard: bool = True, **settings: Any) -> AsyncIterator[Server]:
     """A server with these settings until the block ends; guard: the loopback rule. Fails if it does not end quiet."""
-    chosen = Settings(**{**DEFAULTS, "database_url": dsn, **settings})
     async with contextlib.AsyncExitStack() as stack:
+        spool = stack.enter_context(tempfile.TemporaryDirectory())
+        chosen = Settings(**{**DEFAULTS, "database_url": dsn, "spool_dir": Path(spool), **settings})
         journal = None
         if dsn is None:
             journal = MemoryJournal()
@@ -167,15 +172,15 @@ async def eventually(holds: Callable[[], object], within_s: float = 2.0) -> None
 
 async def _in_memory(settings: Settings, journal: MemoryJournal, stack: contextlib.AsyncExitStack) -> Parts:
     """The product's parts over a record in memory."""
-    catalogue = wiring._catalogue(settings)
+    catalogue = models.open_catalogue(settings)
     stack.push_async_callback(catalogue.close)
-    runs = Runs(catalogue, journal, Limits(settings.slow_threshold_ms), wiring._bounds(settings))
+    runs = Runs(catalogue, journal, Terms(settings.slow_threshold_ms), wiring.bounds(settings))
     stack.push_async_callback(runs.drain, 0.0)
-    readiness = wiring.Readiness()
+    readiness = Readiness()
     readiness.models = readiness.database = "ok"
     readiness.runs = runs
     records = MemoryRecords(journal)
-    return Parts(runs, records, readiness, wiring._defaults(settings), settings.ping_s, settings.max_body_bytes, "test")
+    return Parts(runs, records, readiness, models.defaults(settings), settings.ping_s, settings.max_body_bytes, "test")
 
 
 async def _start(uvicorn: DrainingServer, listener: Any) -> None:

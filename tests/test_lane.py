@@ -20,7 +20,8 @@ from app.reasoning.lane import AFTER_FINISH_S, Lane
 from app.reasoning.run import Run
 
 REPORTED: Final = Usage(7, 3, 1, 0, "reported")
-ESTIMATED: Final = Usage(output_tokens=3, thinking_tokens=1, source="estimated")
+ASKED_TOKENS: Final = -(-len(question().messages[0].content) // 4)
+ESTIMATED: Final = Usage(ASKED_TOKENS, output_tokens=3, thinking_tokens=1, source="estimated")
 STOP: Final = Finish("stop", "model-7")
 FOREVER: Final = 1e9
 
@@ -261,7 +262,7 @@ def test_text_is_what_was_said() -> None:
         ([answer("12345"), thinking("abc"), FOREVER], ESTIMATED),
         ([answer("12345"), thinking("abc"), ModelError("x", "y")], ESTIMATED),
         ([answer("12345"), thinking("abc"), KeyError()], ESTIMATED),
-        ([answer("a"), STOP], Usage(output_tokens=1, thinking_tokens=0, source="estimated")),
+        ([answer("a"), STOP], Usage(ASKED_TOKENS, output_tokens=1, thinking_tokens=0, source="estimated")),
         ([FOREVER], Usage()),
         ([ModelError("x", "y")], Usage()),
         ([], Usage()),

@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 from entries import EPOCH, opening
+from filing import filed
 from servers import FAST, SLOW, Server, assert_quiet, eventually, serving
 from wire import dialled, head, post, read_events, reply, tell, valid_stream
 
@@ -18,7 +19,7 @@ from app.http.parts import LOCAL
 from app.http.server import bind, build
 from app.main import create_app
 from app.postgres.runs import RunStore
-from app.record.entry import Opening
+from app.record.entry import Interruption, Opening
 
 QUESTION = {"input": "Why is the sky blue?"}
 HANG = "scripted:hang"
@@ -231,8 +232,7 @@ async def test_an_interrupted_run_ends_truthfully(dsn: str) -> None:
         store = server.parts.records
         assert isinstance(store, RunStore)
         run = opened_ago(1)
-        await store.write([run])
-        await store.close_interrupted(datetime.now(UTC))
+        await store.write(filed(run, Interruption(run, datetime.now(UTC))))
         for method, path in (("GET", f"/v1/runs/{run.run_id}/events"), ("GET", "/v1/reason"), ("POST", "/v1/reason")):
             interrupted(await came_back(server, run.run_id, 41, method, path), run.run_id, 42)
 
@@ -243,8 +243,7 @@ async def test_an_event_source_stops_at_an_interrupted_run(dsn: str) -> None:
         store = server.parts.records
         assert isinstance(store, RunStore)
         runs = [opened_ago(age) for age in (1, 2)]
-        await store.write(runs)
-        await store.close_interrupted(datetime.now(UTC))
+        await store.write(filed(*runs, *(Interruption(run, datetime.now(UTC)) for run in runs)))
         for run in runs:
             interrupted(await came_back(server, run.run_id, 7), run.run_id, 8)
         for run in runs:
@@ -261,7 +260,7 @@ async def test_an_open_record_is_believed_until_it_is_overdue(dsn: str, age_s: f
         store = server.parts.records
         assert isinstance(store, RunStore)
         run = opened_ago(age_s)
-        await store.write([run])
+        await store.write(filed(run))
         answer = await came_back(server, run.run_id, 3)
         if over:
             interrupted(answer, run.run_id, 4)
@@ -344,6 +343,9 @@ async def test_a_fast_lane_may_take_longer_than_the_default() -> None:
     assert ends == [["completed"], ["timeout"]]
 
 
+PLACES = ("stored", "duplicate", "dead_lettered", "logged", "spooled", "in_flight")
+
+
 async def test_health_counts_streams_and_records(dsn: str) -> None:
     """Health tells how many streams are open, and where every record is: the ledger balances."""
     async with serving(dsn) as server:
@@ -361,10 +363,10 @@ async def test_health_counts_streams_and_records(dsn: str) -> None:
     assert [health["live_runs"] for health in (before, during, after)] == [0, 2, 0]
     for health in (before, during, after):
         ledger = health["record"]
-        settled = sum(ledger[state] for state in ("stored", "duplicate", "rejected", "queued", "in_flight"))
+        settled = sum(ledger[state] for state in PLACES)
         assert ledger["accepted"] == settled
     assert [health["record"]["accepted"] for health in (before, during, after)] == [0, 2, 4]
-    assert (after["record"]["queued"], after["record"]["in_flight"], after["record"]["refused"]) == (0, 0, 0)
+    assert (after["record"]["dead_lettered"], after["record"]["refused"]) == (0, 0)
 
 
 def _references(schema: Any) -> list[str]:

@@ -16,7 +16,7 @@ from app.question import Caller, Question
 from app.reasoning import run as run_module
 from app.reasoning.run import Run
 from app.reasoning.runs import Runs
-from app.record.entry import Opening
+from app.record.entry import CLOSED, Opening
 
 BOB: Final = Caller("bob")
 QUICK: Final = "scripted:fast?first=0.1&gap=0&tokens=2"
@@ -419,7 +419,7 @@ class BrokenJournal(MemoryJournal):
 
     def closed(self, closing: Any) -> Any:
         """Fail if that is the fault, the first time or always."""
-        if self.fault == "closed" or (self.fault == "first closed" and closing.version == 2):
+        if self.fault == "closed" or (self.fault == "first closed" and closing.version == CLOSED):
             raise RuntimeError("a fault of ours")
         return super().closed(closing)
 

@@ -3,10 +3,10 @@
 import pytest
 from pydantic import SecretStr
 
-from app import wiring
 from app.errors import StartupError, UnknownModel
 from app.llm.local_child import LocalServers
 from app.settings import Settings
+from app.wiring import models
 
 SCRIPTED = {"fast_model": "scripted:fast", "slow_model": "scripted:slow"}
 
@@ -23,25 +23,25 @@ SCRIPTED = {"fast_model": "scripted:fast", "slow_model": "scripted:slow"}
 def test_the_shared_key_goes_to_the_shared_host_alone(own: dict[str, object], key: str | None) -> None:
     """A lane with a base URL of its own gets its own key or none, never the one meant for another host."""
     settings = Settings(**{**SCRIPTED, "openai_api_key": SecretStr("shared"), **own})  # type: ignore[arg-type]
-    assert wiring._options(settings, "fast", LocalServers()).api_key == key
+    assert models.options(settings, "fast", LocalServers()).api_key == key
 
 
 def test_an_unknown_model_stops_the_start() -> None:
     """A configured model that does not exist is told with its setting before anything is opened."""
     with pytest.raises(StartupError, match=r"FAST_MODEL=nobody:x: .*openai"):
-        wiring._catalogue(Settings(fast_model="nobody:x", slow_model="scripted:slow"))
+        models.open_catalogue(Settings(fast_model="nobody:x", slow_model="scripted:slow"))
 
 
 def test_a_request_may_not_name_a_file() -> None:
     """A local model is served only where a setting names it."""
-    catalogue = wiring._catalogue(Settings(**SCRIPTED))  # type: ignore[arg-type]
+    catalogue = models.open_catalogue(Settings(**SCRIPTED))  # type: ignore[arg-type]
     with pytest.raises(UnknownModel, match="FAST_MODEL"):
         catalogue.get("fast", "local:/etc/passwd")
 
 
 def test_lanes_share_what_they_can() -> None:
     """The same model under the same access is one instance for both lanes; another access is another."""
-    alike = wiring._catalogue(Settings(**SCRIPTED))  # type: ignore[arg-type]
+    alike = models.open_catalogue(Settings(**SCRIPTED))  # type: ignore[arg-type]
     assert alike.get("fast", "scripted:fast") is alike.get("slow", "scripted:fast")
-    apart = wiring._catalogue(Settings(**{**SCRIPTED, "slow_openai_base_url": "http://other.example/v1"}))  # type: ignore[arg-type]
+    apart = models.open_catalogue(Settings(**{**SCRIPTED, "slow_openai_base_url": "http://other.example/v1"}))  # type: ignore[arg-type]
     assert apart.get("fast", "openai:x") is not apart.get("slow", "openai:x")

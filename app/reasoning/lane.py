@@ -14,6 +14,7 @@ from app.question import LaneAsk, LaneName
 from app.reasoning.run import Run
 from app.reasoning.verdict import LaneState
 from app.record.entry import LaneRecord
+from app.record.prices import Tariff
 
 MAX_LANE_CHARS = 1_000_000
 MAX_LANE_PIECES = 100_000  # each costs the log about 150 bytes
@@ -25,13 +26,17 @@ CHARS_PER_TOKEN = 4  # the usual rule of thumb for an estimate where a model rep
 class Lane:
     """One model's attempt. `ended` is resolved once, with how it ended; the task may outlive it and is then a stray."""
 
-    def __init__(self, name: LaneName, run: Run, model: LanguageModel, deadline: float) -> None:
+    def __init__(
+        self, name: LaneName, run: Run, model: LanguageModel, deadline: float, tariff: Tariff | None = None
+    ) -> None:
         self.name = name
         self.ended: asyncio.Future[LaneEnd] = run.loop.create_future()
         self.ended_at: float | None = None
         self.finish_reason: str | None = None
+        self.cost_nano: int | None = None
         self._run = run
         self._model = model
+        self._tariff = tariff
         self._ask: LaneAsk = run.question.lane(name)
         self._clock = run.loop.time
         self._started = self._clock()
@@ -89,7 +94,11 @@ class Lane:
 
     def _say(self, pieces: list[Piece]) -> None:
         """Note progress and pass the text on. White space is passed on, but is not a first token."""
-        said = [Piece(kind, clean(text)) for kind, text in pieces if text]
+        said = [
+            piece if (text := clean(piece.text)) is piece.text else Piece(piece.kind, text)
+            for piece in pieces
+            if piece.text
+        ]
         for kind, text in said:
             self._said[kind] += text.encode()
             self._chars[kind] += len(text)
@@ -158,6 +167,8 @@ class Lane:
         if self._timer is not None:
             self._timer.cancel()
         latency = self._clock() - self._started
+        usage = self._counted()
+        self.cost_nano = None if self._tariff is None else self._tariff.cost(usage)
         end = LaneEnd(
             lane=self.name,
             outcome=outcome,
@@ -166,8 +177,8 @@ class Lane:
             retryable=retryable,
             ttft_ms=None if self._ttft is None else milliseconds(self._ttft),
             latency_ms=milliseconds(latency),
-            usage=self._counted(),
-            cost_usd=None,
+            usage=usage,
+            cost_usd=usd(self.cost_nano),
             model_version=self._version,
         )
         self.ended_at = self._clock()
@@ -181,8 +192,9 @@ class Lane:
             return self._usage
         if not self._pieces:
             return Usage()
-        answer, thinking = (-(-chars // CHARS_PER_TOKEN) for chars in self._chars.values())
-        return Usage(output_tokens=answer + thinking, thinking_tokens=thinking, source="estimated")
+        answer, thinking = map(_tokens, self._chars.values())
+        asked = _tokens(sum(len(message.content) for message in self._run.question.messages))
+        return Usage(asked, answer + thinking, thinking, source="estimated")
 
     # -- what the race and the record read
 
@@ -202,7 +214,12 @@ class Lane:
     def record(self) -> LaneRecord:
         """Everything the lane was; call it after the end."""
         return LaneRecord(
-            self.ended.result(), self._model.name, self.text, self._said["thinking"].decode(), self.finish_reason
+            end=self.ended.result(),
+            model=self._model.name,
+            text=self.text,
+            thinking=self._said["thinking"].decode(),
+            finish_reason=self.finish_reason,
+            tariff=self._tariff,
         )
 
 
@@ -212,6 +229,16 @@ _TIMEOUTS = {
     "lane_timeout": "the lane's time was up",
     "deadline": "the run's deadline was reached",
 }
+
+
+def _tokens(chars: int) -> int:
+    """About how many tokens that many characters are."""
+    return -(-chars // CHARS_PER_TOKEN)
+
+
+def usd(nano: int | None) -> float | None:
+    """Nano-dollars as dollars."""
+    return None if nano is None else nano / 1e9
 
 
 def milliseconds(seconds: float) -> float:

@@ -19,41 +19,48 @@ from msgspec.structs import replace
 from app.agreement import compare
 from app.events import Agreement, AuditState, Change, Done, FinalAnswer, Preliminary, Start, Usage
 from app.llm.model import LanguageModel
-from app.question import LaneName
-from app.reasoning.lane import Lane, milliseconds
+from app.question import LANES, LaneName
+from app.reasoning.lane import Lane, milliseconds, usd
 from app.reasoning.run import Run
 from app.reasoning.verdict import Verdict, change, settle
-from app.record.entry import Closing, Journal, Opening
+from app.record.entry import CLOSED, FAULT, LATE, Closing, Journal, Opening
+from app.record.prices import Tariff
 
 log = logging.getLogger(__name__)
 
 START_GATE_S = 0.1
 DONE_GATE_S = 0.5
 CANCEL_GRACE_S = 0.25
-LAST_VERSION = 4  # of a record that is to stand, whatever was written before the fault
+
+
+def unpriced(lane: LaneName, model: str) -> Tariff | None:  # noqa: ARG001  # the shape of a price list
+    """No price is known."""
+    return None
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """What the race must know beyond the question: the slow threshold in milliseconds."""
+class Terms:
+    """What the race must know beyond the question: from how many milliseconds on it is slow, prices, its server."""
 
     slow_threshold_ms: float = 8000.0
+    tariff: Callable[[LaneName, str], Tariff | None] = unpriced
+    instance: str = ""
 
 
 class Race:
     """Conducts one run from `start` to `done`. `strays` are lane tasks that did not stop when they were cancelled."""
 
-    def __init__(self, run: Run, models: dict[LaneName, LanguageModel], journal: Journal, limits: Limits) -> None:
+    def __init__(self, run: Run, models: dict[LaneName, LanguageModel], journal: Journal, terms: Terms) -> None:
         self.run = run
         self.strays: set[asyncio.Task[None]] = set()
         self._journal = journal
-        self._limits = limits
+        self._terms = terms
         self._deadline = run.opened_at + run.question.deadline_s
         self._reported: set[LaneName] = set()
         self._preliminary: str | None = None
         self.lanes: dict[LaneName, Lane] = {
-            "fast": Lane("fast", run, models["fast"], self._deadline),
-            "slow": Lane("slow", run, models["slow"], self._deadline),
+            name: Lane(name, run, models[name], self._deadline, terms.tariff(name, run.question.lane(name).model))
+            for name in LANES
         }
 
     async def conduct(self, opening: Opening) -> None:
@@ -137,7 +144,7 @@ class Race:
         if not await self._journal.closed(closing).durable(DONE_GATE_S):
             done = replace(done, audit="pending")
             late = self._closing(done, opening, agreement, kind)
-            self._journal.closed(replace(late, version=closing.version + 1))
+            self._journal.closed(replace(late, version=LATE))
         self.run.append(done)
 
     def bury(self, opening: Opening) -> None:
@@ -159,7 +166,7 @@ class Race:
 
     def _say_internal(self, opening: Opening) -> None:
         done = replace(self._done(Verdict("failed", None, "internal")), audit="pending")
-        _attempt(lambda: self._journal.closed(replace(self._closing(done, opening, None, None), version=LAST_VERSION)))
+        _attempt(lambda: self._journal.closed(replace(self._closing(done, opening, None, None), version=FAULT)))
         self.run.append(done, anywhere=True)
 
     def _agreement(self, verdict: Verdict) -> Agreement | None:
@@ -175,9 +182,9 @@ class Race:
             verified=verdict.final_lane == "slow",
             reason=verdict.reason,
             usage=total(*(lane.ended.result().usage for lane in self.lanes.values())),
-            cost_usd=None,
+            cost_usd=usd(self._cost_nano()),
             latency_ms=latency_ms,
-            slow=latency_ms > self._limits.slow_threshold_ms,
+            slow=latency_ms > self._terms.slow_threshold_ms,
             fingerprint=self.run.fingerprint,
             audit="durable",
         )
@@ -195,11 +202,18 @@ class Race:
             agreement=agreement,
             latency_ms=done.latency_ms,
             usage=done.usage,
-            cost_usd=done.cost_usd,
+            cost_nano=self._cost_nano(),
             lanes={name: lane.record() for name, lane in self.lanes.items()},
             log=log_bytes,
             at_ms=at_ms,
+            version=CLOSED,
         )
+
+    def _cost_nano(self) -> int | None:
+        """What the lanes that used tokens cost together; None while that of one is not known."""
+        costs = [lane.cost_nano for lane in self.lanes.values() if lane.ended.result().usage.source != "unknown"]
+        known = [cost for cost in costs if cost is not None]
+        return sum(known) if known and len(known) == len(costs) else None
 
 
 def _attempt(step: Callable[[], object]) -> None:

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal, Protocol
 
-from cachetools import TTLCache
 from uuid_utils import uuid7
 
 from app.errors import NoSuchRun, NothingToAccept, ShuttingDown, TooManyRuns
 from app.llm.model import LanguageModel
 from app.question import Caller, LaneName, Question
-from app.reasoning.race import Limits, Race
+from app.reasoning.kept import Kept
+from app.reasoning.race import Race, Terms
 from app.reasoning.run import Run
 from app.record.entry import Journal, Opening
 
@@ -40,36 +40,27 @@ class Bounds:
     disconnect_grace_s: float = 15.0
 
 
-def _weight(run: Run) -> int:
-    """About how many bytes a finished run holds: its log and its question."""
-    return run.size + sum(len(message.content) for message in run.question.messages)
-
-
 class Runs:
     """Opens runs and owns their supervisors. Belongs to one event loop; call `drain` before the loop ends."""
 
-    def __init__(self, models: Models, journal: Journal, limits: Limits, bounds: Bounds) -> None:
+    def __init__(self, models: Models, journal: Journal, terms: Terms, bounds: Bounds) -> None:
         self._models = models
         self._journal = journal
-        self._limits = limits
+        self._terms = terms
         self._bounds = bounds
         self._live: dict[str, Run] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._kept: TTLCache[str, Run] = TTLCache(
-            maxsize=bounds.kept_bytes,
-            ttl=bounds.kept_s,
-            timer=asyncio.get_running_loop().time,
-            getsizeof=_weight,
-        )
+        self._kept = Kept(bounds.kept, bounds.kept_bytes, bounds.kept_s, asyncio.get_running_loop().time)
         self.strays: set[asyncio.Task[None]] = set()
         self.draining = False
 
     def open(self, question: Question, caller: Caller) -> Run:
-        """Start a run and return it. Raises ShuttingDown, TooManyRuns, UnknownModel before anything has begun."""
+        """Start a run and return it. Raises ShuttingDown, TooManyRuns, AuditFull, UnknownModel, with nothing begun."""
         if self.draining:
             raise ShuttingDown("this server is shutting down; ask another one, or again in a moment")
         if len(self._live) + len(self.strays) >= self._bounds.live:
             raise TooManyRuns(f"{self._bounds.live} runs are live already (MAX_LIVE_RUNS); try again in a moment")
+        self._journal.admit()
         models: dict[LaneName, LanguageModel] = {
             "fast": self._models.get("fast", question.fast.model),
             "slow": self._models.get("slow", question.slow.model),
@@ -77,8 +68,8 @@ class Runs:
         identity = uuid7()
         run = Run(str(identity), question, caller, self._bounds.disconnect_grace_s)
         opened_at = datetime.fromtimestamp(identity.timestamp / 1000, UTC)
-        opening = Opening(run.run_id, opened_at, caller.id, run.fingerprint, question)
-        race = Race(run, models, self._journal, self._limits)
+        opening = Opening(run.run_id, opened_at, caller.id, run.fingerprint, question, instance=self._terms.instance)
+        race = Race(run, models, self._journal, self._terms)
         self._live[run.run_id] = run
         run.await_reader(ARRIVAL_S)
         task = run.loop.create_task(self._supervise(race, opening), name=f"run {run.run_id}")
@@ -107,10 +98,7 @@ class Runs:
             log.warning("a lane did not stop when it was cancelled", extra={"run_id": run.run_id})
             self.strays.add(stray)
             stray.add_done_callback(self.strays.discard)
-        while len(self._kept) >= max(self._bounds.kept, 1):
-            self._kept.popitem()
-        if self._bounds.kept and _weight(run) <= self._bounds.kept_bytes:
-            self._kept[run.run_id] = run
+        self._kept.add(run)
 
     # -- finding runs again
 

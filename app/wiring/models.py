@@ -1,0 +1,127 @@
+"""The language models of a server: which there are, how each is reached, what its tokens cost."""
+
+import asyncio
+import importlib
+import logging
+import math
+from collections.abc import Callable
+from typing import Any
+
+from pydantic import SecretStr
+from tenacity import AsyncRetrying, RetryCallState, wait_random_exponential
+
+from app.errors import StartupError, UnknownModel
+from app.http.body import Defaults
+from app.llm.catalogue import Catalogue
+from app.llm.local_child import LocalServers
+from app.llm.model import Warming
+from app.llm.options import ProviderOptions
+from app.question import LANES, LaneAsk, LaneName
+from app.record.prices import PriceBook, Tariff, read_overrides
+from app.settings import Settings
+from app.wiring.readiness import Readiness
+
+log = logging.getLogger(__name__)
+
+# Loaded when first named: their libraries are heavy, or not installed everywhere.
+PROVIDERS = {"openai": "app.llm.openai", "local": "app.llm.local", "scripted": "app.llm.scripted"}
+WRAPPERS = {"deliberate": "app.llm.deliberate"}
+PRICES = "app.record.list_prices"
+
+
+def open_catalogue(settings: Settings) -> Catalogue:
+    """Models by name. Raises StartupError when a configured one is not known."""
+    servers = LocalServers()
+    access: dict[LaneName, ProviderOptions] = {lane: options(settings, lane, servers) for lane in LANES}
+    catalogue = Catalogue(
+        {name: _loader(module, "open_model") for name, module in PROVIDERS.items()},
+        {name: _loader(module, "wrap") for name, module in WRAPPERS.items()},
+        access,
+        frozenset(configured(settings).values()),
+    )
+    for lane, name in configured(settings).items():
+        try:
+            catalogue.get(lane, name)
+        except UnknownModel as error:
+            raise StartupError(f"{lane.upper()}_MODEL={name}: {error.message}") from error
+    return catalogue
+
+
+def _loader(module: str, attribute: str) -> Callable[[], Any]:
+    return lambda: getattr(importlib.import_module(module), attribute)
+
+
+def options(settings: Settings, lane: LaneName, servers: LocalServers) -> ProviderOptions:
+    """A lane's access to its provider: its own base URL and key, else those of both lanes.
+
+    A lane with a base URL of its own never gets the shared key, which was meant for another host.
+    """
+    own_url: str | None = getattr(settings, f"{lane}_openai_base_url")
+    key: SecretStr | None = getattr(settings, f"{lane}_openai_api_key")
+    if key is None and own_url is None:
+        key = settings.openai_api_key
+    return ProviderOptions(
+        base_url=_base_url(settings, lane),
+        api_key=None if key is None else key.get_secret_value(),
+        connect_timeout_s=settings.connect_timeout_s,
+        max_connections=settings.max_connections,
+        home=settings.tandem_home,
+        local_servers=servers,
+    )
+
+
+def open_prices(settings: Settings) -> PriceBook:
+    """What tokens cost: the public list, and PRICES_FILE before it."""
+    overrides = read_overrides(settings.prices_file) if settings.prices_file else {}
+    return PriceBook(overrides, _loader(PRICES, "lookup"), {lane: _base_url(settings, lane) for lane in LANES})
+
+
+def tariffs(settings: Settings, prices: PriceBook) -> Callable[[LaneName, str], Tariff | None]:
+    """The price of a lane's model as far as it is known by now; asking never takes long."""
+    base_urls = {lane: _base_url(settings, lane) for lane in LANES}
+    return lambda lane, model: prices.known(model, base_urls[lane])
+
+
+def _base_url(settings: Settings, lane: LaneName) -> str:
+    own: str | None = getattr(settings, f"{lane}_openai_base_url")
+    return own or settings.openai_base_url
+
+
+async def warm(settings: Settings, catalogue: Catalogue, prices: PriceBook, readiness: Readiness) -> None:
+    """Load what takes time, again and again until it is there; meanwhile /health/ready tells what is wrong."""
+
+    def note(state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome is not None else None
+        log.warning("a model could not be loaded: %s", error)
+        readiness.models = f"not loaded: {type(error).__name__}"
+
+    for lane, name in configured(settings).items():
+        await asyncio.to_thread(prices.resolve, name, _base_url(settings, lane))
+        model = catalogue.get(lane, name)
+        if isinstance(model, Warming):
+            await AsyncRetrying(wait=wait_random_exponential(0.5, 10.0), before_sleep=note)(model.warm)
+    readiness.models = "ok"
+
+
+def configured(settings: Settings) -> dict[LaneName, str]:
+    """The models that an operator chose."""
+    return {"fast": settings.fast_model, "slow": settings.slow_model}
+
+
+def defaults(settings: Settings) -> Defaults:
+    """What a question leaves open."""
+    fast = LaneAsk(
+        model=settings.fast_model,
+        timeout_s=settings.fast_timeout_s,
+        first_token_timeout_s=settings.fast_first_token_timeout_s or math.inf,
+        idle_timeout_s=settings.fast_idle_timeout_s or math.inf,
+        max_output_tokens=settings.fast_max_output_tokens,
+    )
+    slow = LaneAsk(
+        model=settings.slow_model,
+        timeout_s=settings.slow_timeout_s,
+        first_token_timeout_s=settings.slow_first_token_timeout_s,
+        idle_timeout_s=settings.slow_idle_timeout_s,
+        max_output_tokens=settings.slow_max_output_tokens,
+    )
+    return Defaults(fast, slow, settings.run_deadline_s)

@@ -1,0 +1,96 @@
+"""Where the record goes: the database, the sink before it, and the chores around it."""
+
+import importlib
+import logging
+import socket
+import uuid
+from contextlib import AsyncExitStack
+
+from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
+
+from app.postgres.chores import DAYS_AHEAD, Chores, Keep
+from app.postgres.migrate import migrate
+from app.postgres.pool import translated
+from app.postgres.runs import RunStore
+from app.postgres.upkeep import Upkeep
+from app.record.backlog import Limits, Steps
+from app.record.direct import DirectJournal
+from app.record.intake import Intake
+from app.record.journal import SpoolJournal
+from app.record.prices import PriceBook
+from app.record.redaction import Redactor
+from app.record.spool import Spool
+from app.record.store import StoreUnavailable
+from app.settings import Settings
+from app.wiring.readiness import Readiness
+
+log = logging.getLogger(__name__)
+
+EMBEDDED = "app.postgres.embedded"
+
+
+def instance_name() -> str:
+    """A name for this process that no other has or had."""
+    return f"{socket.gethostname()}-{uuid.uuid4().hex[:12]}"
+
+
+async def open_database(settings: Settings, stack: AsyncExitStack) -> str:
+    """Where the database is: the one that was named, or one of our own that is started here."""
+    if settings.database_url is not None:
+        return settings.database_url.get_secret_value()
+    server = importlib.import_module(EMBEDDED).EmbeddedPostgres(settings.tandem_home)
+    await stack.enter_async_context(server)
+    dsn: str = server.dsn
+    return dsn
+
+
+def open_journal(settings: Settings, store: RunStore, prices: PriceBook) -> Intake:
+    """The sink that AUDIT_SINK names, texts redacted before anything keeps them."""
+    steps = Steps(prepare=Redactor(settings.audit_content, settings.audit_max_text_chars), fill=prices.fill)
+    limits = Limits(
+        entries=settings.audit_queue_entries,
+        bytes=settings.audit_queue_bytes,
+        fallback_s=settings.audit_fallback_s,
+    )
+    if settings.audit_sink == "direct":
+        return DirectJournal(store, policy=settings.audit_full, limits=limits, steps=steps)
+    spool = Spool(settings.spool_path, max_bytes=settings.spool_max_bytes, min_free_bytes=settings.spool_min_free_bytes)
+    return SpoolJournal(spool, store, policy=settings.audit_full, limits=limits, steps=steps)
+
+
+def keep(settings: Settings) -> Keep:
+    """How long things are kept."""
+    return Keep(settings.payload_days, settings.log_days, settings.run_days, settings.instance_silent_s)
+
+
+async def migrate_own(settings: Settings, dsn: str, upkeep: Upkeep) -> None:
+    """Our own database is migrated before we listen.
+
+    Nobody else writes there: without a spool, which knows better, what is open now was left by a server that died.
+    """
+    await _migrate(dsn, upkeep)
+    if settings.audit_sink == "direct":
+        await upkeep.sweep(0.0)
+
+
+async def keep_house(dsn: str, upkeep: Upkeep, chores: Chores, readiness: Readiness) -> None:
+    """Migrate a foreign database behind the listening server, for as long as that takes; then do the chores."""
+    if readiness.database != "ok":
+        retrying = AsyncRetrying(
+            wait=wait_random_exponential(0.2, 10.0), retry=retry_if_exception_type(StoreUnavailable)
+        )
+        try:
+            await retrying(_migrate, dsn, upkeep)
+        except Exception as error:  # the server goes on without its database; /health says why
+            log.exception("the database cannot be migrated")
+            readiness.database = f"not migrated: {type(error).__name__}"
+            return
+        readiness.database = "ok"
+    await chores.run()
+
+
+async def _migrate(dsn: str, upkeep: Upkeep) -> None:
+    """The schema, and partitions for today and the days to come before anybody writes there."""
+    with translated():
+        await migrate(dsn)
+    await upkeep.ensure_partitions(DAYS_AHEAD)

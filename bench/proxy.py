@@ -1,0 +1,83 @@
+"""A network between a client and a server's Unix socket that can be cut, swallow everything, or lose replies."""
+
+import asyncio
+import contextlib
+from typing import Self
+
+
+class Proxy:
+    """Listens on 127.0.0.1:port. `async with` starts it and closes every connection at the end."""
+
+    def __init__(self, socket: str) -> None:
+        self._socket = socket
+        self._server: asyncio.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.port = 0
+        self.lose_next_reply = False
+        self.lose_every = 0  # the n-th reply is lost, and the 2n-th; 0: none
+        self.swallow = False
+        self._replies = 0
+
+    async def __aenter__(self) -> Self:
+        await self.up()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.down()
+
+    async def up(self) -> None:
+        """Accept connections, on the same port as before."""
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def down(self) -> None:
+        """Cut every connection and refuse new ones."""
+        if self._server is not None:
+            self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One connection: two pumps, the end of either ends both."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        try:
+            server_reader, server_writer = await asyncio.open_unix_connection(self._socket)
+        except OSError:  # nobody is behind us
+            writer.transport.abort()
+            self._tasks.discard(task)
+            return
+        pumps = [
+            asyncio.create_task(self._pump(reader, server_writer)),
+            asyncio.create_task(self._pump(server_reader, writer, replies=True)),
+        ]
+        try:
+            await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            pass  # the proxy goes down
+        finally:
+            for pump in pumps:
+                pump.cancel()
+            await asyncio.gather(*pumps, return_exceptions=True)
+            for end in (writer, server_writer):
+                end.transport.abort()
+            self._tasks.discard(task)
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, replies: bool = False) -> None:
+        """Carry bytes one way until there are no more, or one reply is to be lost."""
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(65536):
+                if replies and self._loses():
+                    return
+                if not self.swallow:
+                    writer.write(data)
+
+    def _loses(self) -> bool:
+        """Whether this reply is one that gets lost, with its connection."""
+        self._replies += 1
+        if self.lose_next_reply or (self.lose_every and self._replies % self.lose_every == 0):
+            self.lose_next_reply = False
+            return True
+        return False
