@@ -155,4 +155,4 @@ SELECT count(*) FROM said;
 
 -- name: first_import
 -- When the first imported run of an experiment was made, null when there is none. $1 caller, $2 experiment.
-SELECT min(created_at) FROM runs WHERE caller = $1 AND experiment = $2 AND source = 'import';
+SELECT min(r.created_at) FROM runs AS r WHERE r.caller = $1 AND r.experiment = $2 AND r.source = 'import';
