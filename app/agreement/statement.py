@@ -30,6 +30,8 @@ _CLOSER: Final = re.compile(r"\W*(?:i hope (?:this|that) helps|hope this helps|l
 _BULLET: Final = re.compile(r"^\s*(?:[*•]|-(?!\s*\d))\s+")
 _HAN: Final = re.compile(r"(?<=[\u3040-\u30ff\u4e00-\u9fff])(?=[\d$€£¥-])|(?<=\d)(?=[\u3040-\u30ff\u4e00-\u9fff])")
 _DIGIT: Final = re.compile(r"\d")
+_DIGITS: Final = re.compile(r"\d+")
+_CROWD: Final = 16
 
 _WORD: Final = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)?")
 _CALCULATION: Final = re.compile(r"\d[%)]?[^=\d]{0,60}?(?:[-+*/×÷]|\bx\b)\s*[(\\]*\s*[$€£]?\s*[\d.(]")  # noqa: RUF001
@@ -102,7 +104,7 @@ def statement(text: str) -> Statement | None:
     if not sentences or (len(sentences) == 1 and len(text) > _TAIL):
         return None
     sentence = sentences[-1]
-    if not _DIGIT.search(sentence) or "<<" in sentence:
+    if not _DIGIT.search(sentence) or "<<" in sentence or _crowded(sentence):
         return None
     explicit = _EXPLICIT.match(sentence) is not None
     if not explicit and any(_EXPLICIT.match(earlier) and _DIGIT.search(earlier) for earlier in sentences[:-1]):
@@ -111,6 +113,11 @@ def statement(text: str) -> Statement | None:
         return None
     whole = len(sentences) == 1
     return _dated(sentence, explicit or whole) or _numbered(sentences, explicit, whole)
+
+
+def _crowded(sentence: str) -> bool:
+    """Whether there are so many numbers in a sentence that it states none of them, and calculates nothing."""
+    return "=" not in sentence and len(_DIGITS.findall(sentence)) > _CROWD
 
 
 def unit_elsewhere(text: str, wanted: Statement) -> str:
@@ -206,7 +213,7 @@ def _numbered(sentences: list[str], explicit: bool, whole: bool) -> Statement | 
     before, after = sentence[: number.start], sentence[number.end :]
     if _NEGATION.search(before) or _DOUBT_AFTER.search(after) or _joined(before, after):
         return None
-    if _HASHES.match(sentence) or ((explicit or whole) and not content(before) and (explicit or _counted(after))):
+    if _HASHES.match(sentence) or ((explicit or whole) and not content(before) and (explicit or len(content(after)) <= 1)):
         strength = "marked"
     around = f"{before} {after}"
     return Statement(
@@ -217,11 +224,6 @@ def _numbered(sentences: list[str], explicit: bool, whole: bool) -> Statement | 
 def _joined(before: str, after: str) -> bool:
     """Whether another number stands beside this one with equal right: 3 or 5, 24 selfies and 18 portraits."""
     return _JOINED.match(after) is not None or _AND_BEFORE.search(before[-40:]) is not None
-
-
-def _counted(after: str) -> bool:
-    """Whether nothing but the word that is counted follows."""
-    return len(content(after)) <= 1
 
 
 def _told(sentences: list[str], found: list[Quantity]) -> tuple[Quantity | None, Strength]:
