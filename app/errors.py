@@ -19,10 +19,14 @@ TandemError
 │   ├── ShuttingDown           503 shutting_down
 │   ├── AuditFull              503 audit_full
 │   ├── RecordUnavailable      503 record_unavailable
+│   ├── TooManyExports         503 too_many_exports
+│   ├── ParquetUnavailable     501 parquet_unavailable
 │   └── Internal               500 internal
 ├── ModelError                 a lane ended without an answer; the other lane carries on
 ├── StartupError               the process cannot start; the message names the setting to change
 ├── OutOfOrder                 reasoning/run.py: an event where the protocol allows none, a bug of ours
+├── ImportRefused              record/importing.py: a line of a file to be imported is not as it should be
+├── Undecodable                record/codec.py: bytes that are no entry of a format we know
 ├── StoreUnavailable, SchemaMismatch, EntryRejected    record/store.py: what may become of a batch of records
 └── Unreachable, Lost, Refused         terminal/stream.py: what may become of a question in the terminal
 """
@@ -120,6 +124,14 @@ class AuditFull(Refusal):
 
 class RecordUnavailable(Refusal):
     status, code, title, retry_after_s = 503, "record_unavailable", "The record cannot be read now", 5
+
+
+class TooManyExports(Refusal):
+    status, code, title, retry_after_s = 503, "too_many_exports", "Too many exports are running", 10
+
+
+class ParquetUnavailable(Refusal):
+    status, code, title = 501, "parquet_unavailable", "This server cannot write Parquet"
 
 
 class Internal(Refusal):

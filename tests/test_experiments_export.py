@@ -18,8 +18,8 @@ import pytest
 import uvicorn
 from pasts import Site, closing, lane, opening, parts_over, past
 
-from app.errors import RecordUnavailable
-from app.experiments.exporting import COLUMNS, Lines, Table, TooManyExports, columns
+from app.errors import RecordUnavailable, TooManyExports
+from app.experiments.exporting import COLUMNS, Lines, Table, columns
 from app.experiments.list import Filters
 from app.http.parts import LOCAL
 from app.main import create_app

@@ -213,7 +213,9 @@ def _numbered(sentences: list[str], explicit: bool, whole: bool) -> Statement | 
     before, after = sentence[: number.start], sentence[number.end :]
     if _NEGATION.search(before) or _DOUBT_AFTER.search(after) or _joined(before, after):
         return None
-    if _HASHES.match(sentence) or ((explicit or whole) and not content(before) and (explicit or len(content(after)) <= 1)):
+    if _HASHES.match(sentence) or (
+        (explicit or whole) and not content(before) and (explicit or len(content(after)) <= 1)
+    ):
         strength = "marked"
     around = f"{before} {after}"
     return Statement(

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final, Literal, NamedTuple, Protocol
 
-from app.errors import Refusal
 from app.events import dump
 from app.experiments.list import Filters
 from app.question import LANES, Caller
@@ -20,14 +19,6 @@ MEDIA_TYPES: Final[dict[Format, str]] = {
 
 # A spreadsheet takes a cell that begins so for a formula and runs it.
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
-
-
-class TooManyExports(Refusal):
-    status, code, title, retry_after_s = 503, "too_many_exports", "Too many exports are running", 10
-
-
-class ParquetUnavailable(Refusal):
-    status, code, title = 501, "parquet_unavailable", "This server cannot write Parquet"
 
 
 class Export(Protocol):

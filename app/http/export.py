@@ -9,7 +9,8 @@ from fastapi import APIRouter, Depends, Query
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from app.experiments.exporting import MEDIA_TYPES, Encoder, Export, Format, Lines, ParquetUnavailable, Table
+from app.errors import ParquetUnavailable
+from app.experiments.exporting import MEDIA_TYPES, Encoder, Export, Format, Lines, Table
 from app.http.filters import FilterQuery, once
 from app.http.parts import LOCAL, Past
 

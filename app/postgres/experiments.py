@@ -9,10 +9,9 @@ from typing import Any, Final
 
 import asyncpg
 
-from app.errors import MalformedRequest, RecordUnavailable
+from app.errors import MalformedRequest, RecordUnavailable, TooManyExports
 from app.experiments.compare import Contest, Measured
 from app.experiments.deadline import LaneTime, Timed
-from app.experiments.exporting import TooManyExports
 from app.experiments.feedback import NAMES_MAX, Feedback
 from app.experiments.list import Filters
 from app.experiments.rollup import Selection
