@@ -24,7 +24,7 @@ from app.http.server import bind, build
 from app.logs import configure
 from app.main import create_app
 from app.postgres.migrate import migrate as apply_migrations
-from app.postgres.pool import translated
+from app.postgres.pool import check_dsn, translated
 from app.settings import Settings, read_settings
 from app.terminal.ask import ask as ask_in_terminal
 from app.wiring import open_services
@@ -123,8 +123,10 @@ def migrate() -> None:
         settings = read_settings()
         if settings.database_url is None:
             raise StartupError("set DATABASE_URL; the embedded database is migrated whenever the server starts")
+        dsn = settings.database_url.get_secret_value()
+        check_dsn(dsn)
         with translated():
-            applied = asyncio.run(apply_migrations(settings.database_url.get_secret_value()))
+            applied = asyncio.run(apply_migrations(dsn))
     typer.echo("\n".join(applied) if applied else "nothing to do")
 
 

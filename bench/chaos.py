@@ -11,6 +11,7 @@ import random
 import shutil
 import signal
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import aiohttp
 import asyncpg
@@ -56,7 +57,7 @@ async def chaos(kills: int, a_scene: int, seed: int, tell: Console) -> Tally:
                 await admin.close()
                 home = root / f"home{number}"
                 home.mkdir(mode=0o700)
-                dsn = postgres.dsn.replace("/tandem?", f"/scene{number}?")
+                dsn = urlsplit(postgres.dsn)._replace(path=f"/scene{number}").geturl()
                 scene = Scene(home, dsn, free_port(), dice)
                 async with clients(scene, http):
                     for _ in range(min(a_scene, kills - number)):

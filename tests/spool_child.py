@@ -1,9 +1,10 @@
-"""A process with a spool, to be killed or to meet a full disk: spool_child.py DIRECTORY flood|full|straight|late."""
+"""A process with a spool, to be killed or to meet an ill disk: spool_child.py DIRECTORY and one of its functions."""
 
 import asyncio
 import json
 import resource
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import entries  # noqa: E402  # the path above comes first
 import spools  # noqa: E402
 from memory_store import MemoryStore  # noqa: E402
 
+from app.record.backlog import Limits  # noqa: E402
 from app.record.journal import SpoolJournal  # noqa: E402
 
 
@@ -88,6 +90,35 @@ async def late(directory: Path) -> None:
     _say(json.dumps(report | {"runs": len(store.runs), "balanced": ledger.balanced and drained}))
 
 
+async def emptied(directory: Path) -> None:
+    """After an outage that filled more than memory, the disk is full when the store comes back."""
+    store = MemoryStore()
+    store.away = True
+    limits = Limits(window_bytes=8000, spacing_s=0, retry_first_s=0.001, retry_most_s=0.01)
+    async with spools.journal(directory, store, limits=limits) as journal:
+        for at in range(280):
+            assert await journal.opened(entries.opening(at)).durable(5)
+        _allow(1000)
+        for at in range(280, 300):
+            assert not await journal.opened(entries.opening(at)).durable(5)
+        status, store.away = journal.state["status"], False
+        drained = await journal.drain(10)
+        report = {"status": status, "drained": drained, "balanced": journal.ledger.balanced, "runs": len(store.runs)}
+        _allow(resource.RLIM_INFINITY)
+    _say(json.dumps(report))
+
+
+async def stuck(directory: Path) -> None:
+    """End while the disk hangs and the store is away."""
+    store = MemoryStore()
+    store.away = True
+    async with spools.journal(directory, store) as journal:
+        assert await journal.opened(entries.opening()).durable(5)
+        journal._spool._pen._shelf.write = lambda *_: threading.Event().wait()  # type: ignore[method-assign,union-attr]
+        for at in range(3):
+            journal.closed(entries.closing(entries.opening(at)))
+
+
 def _say(line: str) -> None:
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
@@ -99,4 +130,4 @@ def _allow(size: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run({"flood": flood, "full": full, "straight": straight, "late": late}[sys.argv[2]](Path(sys.argv[1])))
+    asyncio.run(globals()[sys.argv[2]](Path(sys.argv[1])))

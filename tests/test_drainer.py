@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from app.record.backlog import Item, Limits, Steps
 from app.record.direct import MemoryBacklog
-from app.record.drainer import Drainer
+from app.record.drainer import IN_A_ROW, Drainer
 from app.record.entry import CLOSED, LATE, Closing, Entry
 from app.record.ledger import Tally
 from app.record.store import EntryRejected
@@ -238,3 +238,19 @@ async def test_a_store_that_hangs_does_not_hold_up_the_end() -> None:
         bench.put(*openings(1, 2, 3))
         await asyncio.sleep(0.01)
     assert bench.tally.in_flight == 3
+
+
+async def test_a_store_that_rejects_everything_is_rather_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After some rejections in a row entries wait and the state says so; a store that is well again has the rest."""
+    bench = Bench(Limits(spacing_s=0.001, retry_first_s=0.001, retry_most_s=60.0))
+    bench.store.broken = AttributeError("a bug in the store")
+    async with bench.running():
+        bench.put(*openings(*range(100), caller="broken"))
+        async with asyncio.timeout(10):
+            while bench.drainer.status != "held":  # noqa: ASYNC110  # nobody tells
+                await asyncio.sleep(0.005)
+        assert bench.tally.dead_lettered <= IN_A_ROW + 1
+        monkeypatch.setattr(bench.drainer._retrying.wait, "max", 0.01)
+        bench.store.broken = None
+        assert await bench.tally.drained(10)
+        assert bench.tally.stored >= 100 - IN_A_ROW - 1

@@ -15,6 +15,7 @@ from app.errors import StartupError
 from app.postgres.pool import Pool, translated
 from app.postgres.runs import RunStore
 from app.question import Caller
+from app.record.codec import stripped
 from app.record.entry import LATE, ContentNote, Interruption
 from app.record.prices import Tariff
 from app.record.store import DeadLetter, EntryRejected, SchemaMismatch, Store, StoreUnavailable
@@ -201,6 +202,20 @@ async def test_a_dead_letter_is_kept_once(run_store: RunStore, dsn: str) -> None
         (None, None, "conflict", "a\ufffdb", b"\x00encoded"),
         ("no id", 3, "rejected", "a\ufffdb", b"\x00encoded"),
     ]
+
+
+@pytest.mark.parametrize("version", [3, LATE])
+async def test_a_stripped_outcome_takes_no_payload_away(run_store: RunStore, version: int) -> None:
+    """An outcome that lost its payload on the way replaces the numbers, and leaves the texts that are there."""
+    start = entries.opening()
+    await run_store.write(filed(entries.closing(start) if version == LATE else start))
+    assert await run_store.write(filed(stripped(entries.closing(start, version=version)))) == ["stored"]
+    record = await run_store.get(ME, start.run_id)
+    assert record is not None
+    assert (record["status"], record["content"]["cut"]) == ("completed", ["payload"])
+    assert record["payload"]["messages"][0]["content"] == "What is the capital of France?"
+    texts = record["payload"]["texts"]
+    assert texts.get("slow", "Paris.") == "Paris."
 
 
 @pytest.mark.parametrize("dsn_text", ["", "nonsense", "mysql://me:secret@host/x", "postgresql://me:secret@host:port/x"])

@@ -1,6 +1,8 @@
-"""What /docs says of the routes that read their requests themselves."""
+"""What /docs says beyond what the routes themselves tell."""
 
-from typing import Any
+from typing import Annotated, Any
+
+from fastapi import Path
 
 from app.http.body import ReasonBody, ReasonQuery
 
@@ -33,4 +35,25 @@ BODY = {
 QUERY = {
     "parameters": [{"name": name, "in": "query", "schema": schema} for name, schema in _query.items()],
     "responses": _stream,
+}
+
+RunId = Annotated[str, Path(description="The run, as `X-Run-ID` and `start` gave it")]
+
+_problem = {
+    "type": "object",
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string", "description": "What is wrong with this request"},
+        "code": {"type": "string", "description": "Stable; the runbook lists them"},
+        "request_id": {"type": "string"},
+        "errors": {"type": "array", "items": {"type": "object"}, "description": "Each wrong field and why"},
+    },
+}
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    "default": {
+        "description": "Refused (RFC 9457): 404 and 409 of a run, 422 of a parameter, 503 of the record",
+        "content": {"application/problem+json": {"schema": _problem}},
+    }
 }

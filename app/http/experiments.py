@@ -1,5 +1,6 @@
 """/api/experiments: the records, newest first, and one of them whole."""
 
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query
@@ -8,6 +9,7 @@ from pydantic import Field
 from app.errors import MalformedRequest
 from app.experiments.list import PAYLOAD_LIMIT_MAX, list_runs, only, parse_fields, with_payloads
 from app.http import export, feedback, statistics
+from app.http.describe import REFUSALS, RunId
 from app.http.filters import FilterQuery, once
 from app.http.parts import LOCAL, Parts
 from app.http.runs import record_of
@@ -16,15 +18,19 @@ from app.http.runs import record_of
 class ListQuery(FilterQuery):
     """The filters of the list, which page of it, and how much of each record."""
 
-    limit: Annotated[int, Field(ge=1, le=200)] = 50
-    cursor: Annotated[str, Field(max_length=500)] | None = None
-    fields: Annotated[str, Field(max_length=500)] | None = None
-    payload: bool = False
+    limit: Annotated[int, Field(ge=1, le=200, description="Records a page; at most 50 with their payload")] = 50
+    cursor: Annotated[
+        str | None, Field(max_length=500, description="`next_cursor` of the page before, under the same filters")
+    ] = None
+    fields: Annotated[
+        str | None, Field(max_length=500, description="A comma list of what to show of each record; all without it")
+    ] = None
+    payload: Annotated[bool, Field(description="With questions and answers, null where not kept any more")] = False
 
 
 def router(parts: Parts) -> APIRouter:
     """The routes over these parts; without a past there is the record alone."""
-    routes = APIRouter(tags=["experiments"])
+    routes = APIRouter(tags=["experiments"], responses=REFUSALS)
     past = parts.past
 
     @routes.get("/api/experiments", summary="Records, newest first", dependencies=[Depends(once)])
@@ -38,11 +44,11 @@ def router(parts: Parts) -> APIRouter:
         return only(found, fields)
 
     if past is not None:
-        for part in (statistics, export, feedback):
-            routes.include_router(part.router(past))
+        for router_over in (statistics.router, export.router, partial(feedback.router, parts)):
+            routes.include_router(router_over(past))
 
     @routes.get("/api/experiments/{run_id}", summary="One record with both lanes, payloads, timing and feedback")
-    async def detail(run_id: str) -> dict[str, Any]:
+    async def detail(run_id: RunId) -> dict[str, Any]:
         record = await record_of(parts, run_id)
         said = await past.reads.said(LOCAL, run_id) if past is not None else None
         return record | {"feedback": said or {}}

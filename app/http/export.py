@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Query
+from pydantic import Field
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
@@ -20,8 +21,8 @@ PARQUET: Final = "app.experiments.parquet"
 class ExportQuery(FilterQuery):
     """Which records, in which format, and whether with what was asked and said."""
 
-    format: Format = "jsonl"
-    payload: bool = False
+    format: Annotated[Format, Field(description="parquet needs the extra of that name on the server")] = "jsonl"
+    payload: Annotated[bool, Field(description="With questions and answers")] = False
 
 
 class ExportResponse(StreamingResponse):

@@ -1,19 +1,42 @@
 """/api/experiments/{run_id}/feedback/{name}: what somebody says about a run."""
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr, ValidationError
+from fastapi import APIRouter, Path, Request
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+    ValidationError,
+)
+from pydantic_core import PydanticCustomError
 from starlette.responses import Response
 
-from app.errors import NoSuchRun, WrongContentType
+from app.errors import WrongContentType
 from app.experiments.feedback import Feedback, checked, checked_name
 from app.http.body import DISTINCT, read_bytes
-from app.http.parts import LOCAL, Past
+from app.http.describe import RunId
+from app.http.parts import LOCAL, Parts, Past
 from app.http.problems import invalid
+from app.http.resume import arrived, unknown
 
 PATH = "/api/experiments/{run_id}/feedback/{name}"
 MAX_BODY_BYTES = 32 * 1024
+
+Name = Annotated[str, Path(description="`fast_correct`, `slow_correct` (read by the statistics) or your own")]
+
+
+def _scalar(value: object) -> object:
+    """The value, if it is one; else one fault, not one for each type it is not."""
+    if not isinstance(value, bool | int | float | str):
+        raise PydanticCustomError("scalar", "Input should be true, false, a number or a text")
+    return value
 
 
 class FeedbackBody(BaseModel):
@@ -21,7 +44,9 @@ class FeedbackBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    value: Annotated[StrictBool | StrictInt | StrictFloat | StrictStr, Field(union_mode="left_to_right")]
+    value: Annotated[
+        StrictBool | StrictInt | StrictFloat | StrictStr, Field(union_mode="left_to_right"), BeforeValidator(_scalar)
+    ]
     comment: StrictStr | None = None
 
 
@@ -33,22 +58,25 @@ _SCHEMA = {
 }
 
 
-def router(past: Past) -> APIRouter:
+def router(parts: Parts, past: Past) -> APIRouter:
     """The routes over the past."""
     routes = APIRouter()
 
     @routes.put(PATH, openapi_extra=_SCHEMA, summary="Say something about a run; said again, it changes nothing")
-    async def put(request: Request, run_id: str, name: str) -> dict[str, Any]:
-        said = await _said(request, name)
+    async def put(request: Request, run_id: RunId, name: Name) -> dict[str, Any]:
+        said = _masked(await _said(request, name), past.mask)
+        await arrived(parts, run_id)
         kept = await past.reads.put(LOCAL, run_id, said)
         if kept is None:
-            raise _no_such_run()
+            raise unknown(parts, run_id)
         return {"run_id": run_id} | kept
 
     @routes.delete(PATH, status_code=204, response_class=Response, summary="Take it back; harmless when nobody said it")
-    async def delete(run_id: str, name: str) -> Response:
-        if await past.reads.remove(LOCAL, run_id, checked_name(name)) is None:
-            raise _no_such_run()
+    async def delete(run_id: RunId, name: Name) -> Response:
+        checked_name(name)
+        await arrived(parts, run_id)
+        if await past.reads.remove(LOCAL, run_id, name) is None:
+            raise unknown(parts, run_id)
         return Response(status_code=204)
 
     return routes
@@ -68,5 +96,7 @@ async def _said(request: Request, name: str) -> Feedback:
     return checked(name, body.value, body.comment)
 
 
-def _no_such_run() -> NoSuchRun:
-    return NoSuchRun("there is no record of such a run of yours (yet)")
+def _masked(said: Feedback, mask: Callable[[str], str]) -> Feedback:
+    """The feedback with every text of it as it may be kept."""
+    value = mask(said.value) if isinstance(said.value, str) else said.value
+    return said._replace(value=value, comment=said.comment and mask(said.comment))

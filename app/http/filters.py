@@ -1,15 +1,17 @@
 """The query parameters that the questions about the past share, every one checked."""
 
+import re
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import Annotated, Final
 
 from fastapi import Request
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from app.errors import MalformedRequest, Outcome
-from app.events import Status
-from app.experiments.list import Filters, Source, Verdict
+from app.experiments.list import Filters, Source, State, Verdict
 from app.experiments.rollup import Selection
+
+_LOST_PLUS: Final = re.compile(r"(:\d\d(?:\.\d+)?) (\d\d:?\d\d)\Z")
 
 
 def _in_utc(moment: datetime) -> datetime:
@@ -22,7 +24,16 @@ def _in_utc(moment: datetime) -> datetime:
         raise ValueError("is not a moment between the years 1 and 9999") from None
 
 
-Moment = Annotated[datetime, AfterValidator(_in_utc)]
+def _with_plus(text: object) -> object:
+    """The `+` of an offset from UTC, which means a space in a query and is easily sent so, put back."""
+    return _LOST_PLUS.sub(r"\1+\2", text) if isinstance(text, str) else text
+
+
+Moment = Annotated[datetime, BeforeValidator(_with_plus), AfterValidator(_in_utc)]
+
+_LABEL: Final = Field(description="The label that the question was asked with")
+_MODEL: Final = Field(description="`provider:model`; of either lane, in a deadline curve of the lane it is about")
+_SOURCE: Final = Field(description="Asked live, replayed from the cache, or imported")
 
 
 class SpanQuery(BaseModel):
@@ -30,23 +41,25 @@ class SpanQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    since: Moment | None = None
-    until: Moment | None = None
-    prompt_class: str | None = None
+    since: Annotated[Moment | None, Field(description="From then on; ISO 8601, without an offset UTC is meant")] = None
+    until: Annotated[Moment | None, Field(description="Before then")] = None
+    prompt_class: Annotated[str | None, _LABEL] = None
 
 
 class FilterQuery(SpanQuery):
     """Which records are meant."""
 
-    status: Status | Literal["running"] | None = None
-    outcome: Outcome | None = None
-    experiment: str | None = None
-    variant: str | None = None
-    model: str | None = None
-    source: Source | None = None
-    agreement: Verdict | None = None
-    min_latency_ms: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
-    tag: str | None = None
+    status: Annotated[State | None, Field(description="How the run ended, or `running`")] = None
+    outcome: Annotated[Outcome | None, Field(description="How either lane ended")] = None
+    experiment: Annotated[str | None, _LABEL] = None
+    variant: Annotated[str | None, _LABEL] = None
+    model: Annotated[str | None, _MODEL] = None
+    source: Annotated[Source | None, _SOURCE] = None
+    agreement: Annotated[Verdict | None, Field(description="The verdict on the two answers")] = None
+    min_latency_ms: Annotated[
+        float | None, Field(ge=0, allow_inf_nan=False, description="The whole run took at least so many milliseconds")
+    ] = None
+    tag: Annotated[str | None, Field(description="One of the run's tags")] = None
 
     def filters(self) -> Filters:
         """The same for the list."""
@@ -56,11 +69,11 @@ class FilterQuery(SpanQuery):
 class SelectionQuery(SpanQuery):
     """Which runs a statistic is about."""
 
-    experiment: str | None = None
-    variant: str | None = None
-    model: str | None = None
-    policy: str | None = None
-    source: Source | None = None
+    experiment: Annotated[str | None, _LABEL] = None
+    variant: Annotated[str | None, _LABEL] = None
+    model: Annotated[str | None, _MODEL] = None
+    policy: Annotated[str | None, Field(description="Of the question")] = None
+    source: Annotated[Source | None, _SOURCE] = None
 
     def selection(self) -> Selection:
         """The same for the statistics."""

@@ -10,13 +10,14 @@ from cachetools import LRUCache
 from app.experiments.compare import Outcomes
 from app.experiments.deadline import LaneTimes
 from app.experiments.exporting import Exports
-from app.experiments.feedback import FeedbackStore
+from app.experiments.feedback import TEXT_MAX, FeedbackStore
 from app.experiments.list import Payloads, Records
 from app.experiments.rollup import RolledUp
 from app.experiments.verdicts import Verdicts
 from app.http.body import Defaults
 from app.question import Caller
 from app.reasoning.runs import Runs
+from app.record.redaction import Redactor
 
 
 class StoredLog(Protocol):
@@ -71,10 +72,11 @@ class Reads(Payloads, Verdicts, LaneTimes, Outcomes, Exports, FeedbackStore, Pro
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """Where the past is asked: run by run, and rolled up."""
+    """Where the past is asked: run by run, and rolled up. mask: a text of feedback as it may be kept."""
 
     reads: Reads
     rolled_up: RolledUp
+    mask: Callable[[str], str] = Redactor("full", TEXT_MAX).remark
 
 
 class Readiness(Protocol):

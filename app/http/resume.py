@@ -47,6 +47,8 @@ async def _from_record(parts: Parts, caller: Caller, run_id: str, after: int, he
     stored = await parts.records.log(caller, run_id)
     if stored is None:
         raise unknown(parts, run_id)
+    if parts.on_its_way(run_id) and (stored.status == "running" or stored.reason == "interrupted"):
+        raise RunNotLive("how the run ended may be on its way to the record; ask again in a moment")
     overdue = stored.created_at + timedelta(milliseconds=stored.deadline_ms) + OVERDUE < datetime.now(UTC)
     if stored.status == "running" and not overdue:
         raise RunNotLive("the run is not on this instance and has not ended in the record yet")

@@ -1,26 +1,45 @@
 """/v1/runs: come back to a run, stop it, take its preliminary answer, read its record."""
 
-from typing import Any
+from typing import Any, Final
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from app.errors import BadLastEventId, MalformedRequest
+from app.http.describe import REFUSALS, RunId
 from app.http.parts import LOCAL, Parts
 from app.http.resume import arrived, last_event_id, resume, unknown
 from app.reasoning.run import Run
 
+_EVENTS: Final[dict[str, Any]] = {
+    "parameters": [
+        {
+            "name": name,
+            "in": where,
+            "schema": {"type": "string"},
+            "description": "The id of the last event that was seen; everything without it",
+        }
+        for name, where in (("Last-Event-ID", "header"), ("last_event_id", "query"))
+    ],
+    "responses": {
+        "200": {"description": "The events behind it", "content": {"text/event-stream": {}}},
+        "204": {"description": "There is nothing behind it: it was `done`"},
+    },
+}
+
 
 def router(parts: Parts) -> APIRouter:
     """The routes over these parts."""
-    routes = APIRouter(tags=["runs"])
+    routes = APIRouter(tags=["runs"], responses=REFUSALS)
 
     @routes.get("/v1/runs/{run_id}", summary="The record of a run")
-    async def record(run_id: str) -> dict[str, Any]:
+    async def record(run_id: RunId) -> dict[str, Any]:
         return await record_of(parts, run_id)
 
-    @routes.get("/v1/runs/{run_id}/events", response_class=Response, summary="The rest of a run's stream")
-    async def events(request: Request, run_id: str) -> Response:
+    @routes.get(
+        "/v1/runs/{run_id}/events", response_class=Response, summary="The rest of a run's stream", openapi_extra=_EVENTS
+    )
+    async def events(request: Request, run_id: RunId) -> Response:
         if [name for name, _ in request.query_params.multi_items()] not in ([], ["last_event_id"]):
             raise MalformedRequest("the only query parameter here is `last_event_id`, once")
         seen = last_event_id(request, request.query_params.get("last_event_id"))
@@ -29,17 +48,17 @@ def router(parts: Parts) -> APIRouter:
         return await resume(parts, LOCAL, run_id, -1 if seen is None else seen[1])
 
     @routes.post("/v1/runs/{run_id}/cancel", summary="Stop a run; harmless when it has ended")
-    async def cancel(run_id: str) -> dict[str, Any]:
+    async def cancel(run_id: RunId) -> dict[str, Any]:
         return _state(parts.runs.cancel(run_id, LOCAL))
 
     @routes.post("/v1/runs/{run_id}/accept", summary="Take the preliminary answer and stop the slow lane")
-    async def accept(run_id: str) -> dict[str, Any]:
+    async def accept(run_id: RunId) -> dict[str, Any]:
         return _state(parts.runs.accept(run_id, LOCAL))
 
     return routes
 
 
-async def record_of(parts: Parts, run_id: str) -> dict[str, Any]:
+async def record_of(parts: Parts, run_id: RunId) -> dict[str, Any]:
     """One record with its payload. Raises NoSuchRun, or RunNotLive while it may be on its way."""
     await arrived(parts, run_id)
     found = await parts.records.get(LOCAL, run_id)

@@ -1,6 +1,6 @@
 """/api/experiments/stats, /agreement, /deadline-curve and /compare: what many records say together."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Query
 from pydantic import Field
@@ -9,43 +9,58 @@ from app.errors import MalformedRequest
 from app.experiments.compare import Contest, Part, compare
 from app.experiments.compare import Metric as Compared
 from app.experiments.deadline import ADVISED, Metric, Timed, deadline_curve
-from app.experiments.stats import parse_by, stats
+from app.experiments.stats import KEYS, parse_by, stats
 from app.experiments.verdicts import agreement
 from app.http.body import Label
 from app.http.filters import SelectionQuery, SpanQuery, once
 from app.http.parts import LOCAL, Past
 from app.question import LaneName
 
+STATS: Final = (
+    "Times in milliseconds, within 1 %; lanes that were cut short count for as long as they ran (Kaplan-Meier), and a "
+    "quantile that the data do not reach is null. Costs in US dollars, over the n whose cost is known."
+)
+
 
 class StatsQuery(SelectionQuery):
     """Which runs, and by what they are grouped."""
 
-    by: Annotated[str, Field(max_length=100)] | None = None
+    by: Annotated[
+        str | None, Field(max_length=100, description=f"Group by these, a comma list of {', '.join(KEYS)}")
+    ] = None
 
 
 class CurveQuery(SelectionQuery):
     """Which lane, which of its times, and the share of answers that the timeout should let through."""
 
-    lane: LaneName = "slow"
-    metric: Metric = "total"
-    share: Annotated[float, Field(ge=0.5, le=0.999)] = ADVISED
+    lane: Annotated[LaneName, Field(description="Whose times")] = "slow"
+    metric: Annotated[Metric, Field(description="Until the first token, or until the answer is complete")] = "total"
+    share: Annotated[
+        float, Field(ge=0.5, le=0.999, description="Of the answers, the part that the timeout should let through")
+    ] = ADVISED
 
 
 class CompareQuery(SpanQuery):
     """Which two variants of which experiment, and in what."""
 
-    experiment: Label
-    a: Label
-    b: Label
-    metric: Compared = "correct"
-    part: Part = "run"
+    experiment: Annotated[Label, Field(description="Which both variants belong to")]
+    a: Annotated[Label, Field(description="One variant")]
+    b: Annotated[Label, Field(description="The other; differences are b minus a")]
+    metric: Annotated[Compared, Field(description="correct: by feedback, `fast_correct` and `slow_correct`")] = (
+        "correct"
+    )
+    part: Annotated[Part, Field(description="The whole run or one of its lanes; agreement is of a run")] = "run"
 
 
 def router(past: Past) -> APIRouter:
     """The routes over the past."""
     routes = APIRouter(dependencies=[Depends(once)])
 
-    @routes.get("/api/experiments/stats", summary="Counts, times, tokens and cost, in total and by any of a few keys")
+    @routes.get(
+        "/api/experiments/stats",
+        summary="Counts, times, tokens and cost, in total and by any of a few keys",
+        description=STATS,
+    )
     async def in_numbers(query: Annotated[StatsQuery, Query()]) -> dict[str, Any]:
         return await stats(past.rolled_up, LOCAL, query.selection(), parse_by(query.by))
 
@@ -62,6 +77,8 @@ def router(past: Past) -> APIRouter:
     async def in_contest(query: Annotated[CompareQuery, Query()]) -> dict[str, Any]:
         if query.a == query.b:
             raise MalformedRequest("b: must be another variant than a")
+        if query.metric == "agreement" and query.part != "run":
+            raise MalformedRequest("part: agreement is of the whole run; leave it out, or ask for another metric")
         return await compare(past.reads, LOCAL, Contest(**query.model_dump()))
 
     return routes

@@ -46,7 +46,7 @@ WITH written AS (
         latency_ms = EXCLUDED.latency_ms, cost_nano = EXCLUDED.cost_nano, usage = EXCLUDED.usage,
         content = EXCLUDED.content
     WHERE r.version < EXCLUDED.version AND r.caller = EXCLUDED.caller
-    RETURNING r.run_id, r.caller, r.created_at, r.version, r.agreement, r.tags
+    RETURNING r.run_id, r.caller, r.created_at, r.version, r.agreement, r.tags, r.content
 ), lanes AS (
     INSERT INTO legs AS g (
         run_id, lane, attempt, caller, created_at, model, outcome, reason, message, retryable, finish_reason,
@@ -82,6 +82,9 @@ WITH written AS (
     JOIN written USING (run_id)
     ON CONFLICT (run_id, created_at) DO UPDATE SET
         question = EXCLUDED.question, texts = coalesce(EXCLUDED.texts, p.texts)
+    WHERE p.run_id NOT IN (  -- an entry that lost its payload on the way takes nothing from an earlier one
+        SELECT w.run_id FROM written AS w WHERE w.content -> 'cut' ? 'payload'
+    )
 ), logs AS (
     INSERT INTO run_logs (run_id, created_at, log, at_ms)
     SELECT run_id, written.created_at, log, at_ms

@@ -155,7 +155,7 @@ class DirectJournal(Intake):
         """Whether an entry of that run may still be on its way to the store."""
         return self._backlog.may_have(run_id)
 
-    def _room(self, share: float, size: int) -> bool:
+    def _room(self, share: float, size: int, *, last: bool = False) -> bool:  # noqa: ARG002  # there is no disk
         """Memory has room."""
         limits = self._limits
         full = self._tally.in_flight >= share * limits.entries

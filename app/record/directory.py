@@ -1,10 +1,11 @@
 """The spool's directory: ours alone, readable by nobody else; what is put beside the spool's file in it."""
 
+import contextlib
 import fcntl
 import json
+import os
 from base64 import b64encode
 from datetime import UTC, datetime
-from mmap import mmap
 from pathlib import Path
 from typing import IO, Final
 
@@ -21,6 +22,9 @@ def take(directory: Path) -> IO[bytes]:
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         directory.chmod(0o700)
+        for folder in (directory, *directory.absolute().parents[:2]):
+            with contextlib.suppress(OSError):  # an ill disk is no reason not to start, nor one that cannot do this
+                _settle(folder)
         path = directory / "lock"
         path.touch(mode=MODE)
         lock = path.open("rb")
@@ -49,11 +53,21 @@ def keep_letter(directory: Path, letter: DeadLetter) -> None:
     """Write a dead letter to a file that is on the disk when this returns; raises OSError."""
     folder = directory / LETTERS
     folder.mkdir(mode=0o700, exist_ok=True)
+    _settle(directory)
     path = folder / f"{letter.digest.hex()}.json"
     fields = letter._asdict() | {"digest": letter.digest.hex(), "encoded": b64encode(letter.encoded).decode()}
     draft = path.with_suffix(".draft")
     draft.touch(mode=MODE)
     draft.write_text(json.dumps(fields))
-    with draft.open("r+b") as file, mmap(file.fileno(), 0) as pages:
-        pages.flush()  # as fsync does
+    _settle(draft)
     draft.replace(path)
+    _settle(folder)
+
+
+def _settle(path: Path) -> None:
+    """Wait until a file's content, or a folder's names, are on the disk."""
+    opened = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)

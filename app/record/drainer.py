@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 SAY_EVERY_S: Final = 10.0
 CLOSE_S: Final = 0.5
+IN_A_ROW: Final = 20  # rejected entries without a stored one between: then it is rather the store that is wrong
 
 
 class Sparing:
@@ -54,6 +55,8 @@ class Drainer:
         self._todo: list[list[Item]] = []  # parts of one batch, the next one last
         self._sparing = Sparing()
         self._closing = False
+        self._rejected = 0  # entries in a row
+        self._next_burial = 0.0
         self._task: asyncio.Task[None] | None = None
         self.status: Literal["ok", "away", "held"] = "ok"
         self._retrying = tenacity.AsyncRetrying(
@@ -131,7 +134,7 @@ class Drainer:
         if not known:
             return
         fates = await self._write(await self._filed(known))
-        self.status = "ok"
+        self.status, self._rejected = "ok", 0
         for fate in ("stored", "duplicate"):
             self._backlog.settle([item for item, its in zip(known, fates, strict=True) if its == fate], fate)
         for item, fate in zip(known, fates, strict=True):
@@ -168,12 +171,22 @@ class Drainer:
             clean = cleaned(item.entry)
             fates = await self._write([Filed(clean, digest(encode(clean)))])
         except EntryRejected as still:
+            self._hesitate(still)
             await self._bury(item, "rejected", str(still))
             return
+        self._rejected = 0
         if fates[0] == "conflict":
             await self._bury(item, "conflict", "the same version of this run is stored with other content")
         else:
             self._backlog.settle([item], fates[0])
+
+    def _hesitate(self, error: EntryRejected) -> None:
+        """Hold back, but for one entry now and then, once everything is rejected; raises SchemaMismatch."""
+        now = time.monotonic()
+        if self._rejected >= IN_A_ROW and now < self._next_burial:
+            raise SchemaMismatch(f"every entry is rejected: {error.message}")
+        self._rejected += 1
+        self._next_burial = now + self._limits.retry_most_s
 
     async def _bury(self, item: Item, reason: Reason, error: str) -> None:
         """Keep an entry as a dead letter in the store, or beside it; raises StoreUnavailable if neither can be done."""

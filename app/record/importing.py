@@ -10,6 +10,7 @@ import gzip
 import hashlib
 import math
 import uuid
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -80,7 +81,7 @@ class Import:
 
 
 def read_file(path: Path, wanted: Import) -> Iterator[Imported]:
-    """The runs of a file, plain or compressed by gzip, one at a time. Raises ImportRefused and OSError."""
+    """The runs of a file, plain or compressed by gzip, one at a time. Raises ImportRefused, OSError."""
     with path.open("rb") as plain:
         packed = plain.read(2) == _GZIP
         plain.seek(0)
@@ -109,11 +110,14 @@ def read_lines(lines: Iterable[bytes], wanted: Import) -> Iterator[Imported]:
 def _bounded(file: gzip.GzipFile) -> Iterator[bytes]:
     """The lines of a file, none of them so long that it fills the memory."""
     number = 0
-    while line := file.readline(LINE_BYTES_MAX + 1):
-        number += 1
-        if len(line) > LINE_BYTES_MAX:
-            raise ImportRefused(f"line {number}: is longer than {LINE_BYTES_MAX} bytes")
-        yield line
+    try:
+        while line := file.readline(LINE_BYTES_MAX + 1):
+            number += 1
+            if len(line) > LINE_BYTES_MAX:
+                raise ImportRefused(f"line {number}: is longer than {LINE_BYTES_MAX} bytes")
+            yield line
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise ImportRefused(f"line {number + 1}: the gzip file is cut or damaged there") from error
 
 
 def _imported(line: _Line, wanted: Import, digest: bytes) -> Imported:

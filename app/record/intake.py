@@ -90,7 +90,7 @@ class Intake(ABC):
         """Take what is left of an entry without its payload, if at least that has room."""
         bare = stripped(entry)
         size = estimated(bare)
-        if not self._room(RESERVE_SHARE, size):
+        if not self._room(RESERVE_SHARE, size, last=isinstance(entry, Closing)):
             return self._refuse()
         self._tally.stripped += 1
         self._sparing.say(logging.WARNING, "the audit is full (%s): payloads are dropped", self.state["status"])
@@ -102,8 +102,8 @@ class Intake(ABC):
         return Ticket(stored=False)
 
     @abstractmethod
-    def _room(self, share: float, size: int) -> bool:
-        """Whether an entry of that size fits into this share of the bounds."""
+    def _room(self, share: float, size: int, *, last: bool = False) -> bool:
+        """Whether an entry of that size fits into this share of the bounds; the last of a run may use the free disk."""
 
     @abstractmethod
     def _add(self, item: Item) -> None:

@@ -28,6 +28,7 @@ IDLE_S: Final = 1.0  # between looks at the disk while nothing comes
 RETRY_S: Final = 0.25  # between attempts at an ill disk
 SLICE_S: Final = 0.0005  # of work on entries, after which the event loop may have the interpreter
 REST_S: Final = 0.00002
+STALL_S: Final = 1.0  # of one write, after which the disk is said not to answer
 
 
 class Report(NamedTuple):
@@ -87,7 +88,16 @@ class Pen:
         self._adopted = False
         self._homeless: list[Item] = []
         self._dropped: list[Place] = []
+        self._begun = False
+        self._busy_since: float | None = None  # when the disk was last asked for something that it has not done yet
         self._tried_at = self._looked_at = float("-inf")
+
+    @property
+    def trouble(self) -> str | None:
+        """Why the disk cannot be written now, or that it says nothing."""
+        since = self._busy_since
+        silent_s = 0.0 if since is None else time.monotonic() - since
+        return f"disk: no answer for {silent_s:.0f} s" if silent_s >= STALL_S else self.error
 
     def run(self, begun: Callable[[StartupError | None], None], ended: Callable[[], None]) -> None:
         """The thread: open the file, then turn after turn until told to stop; no fault of ours ends it before."""
@@ -96,6 +106,7 @@ class Pen:
         except StartupError as error:
             self._post(begun, error)
             return
+        self._begun = True
         self._post(begun, None)
         while self._turn():
             pass
@@ -110,11 +121,14 @@ class Pen:
         going = True
         try:
             going = self._gather(group)
+            self._busy_since = time.monotonic()
             self._work(group, quiet=not going or group.is_empty)
         except Exception:  # the record outlives a fault in its writer; what was in hand is tried again
             logger.exception("the writer of the spool failed; it goes on")
             self._strand([item for item in group.items if item not in self._homeless])
             time.sleep(RETRY_S)
+        finally:
+            self._busy_since = None
         return going
 
     def _gather(self, group: _Group) -> bool:
@@ -155,7 +169,10 @@ class Pen:
             self._tried_at = now
             self._attempt(group.items)
         for call in group.calls:
-            call.run()
+            try:
+                call.run()
+            except Exception:  # what is asked for beside the entries must not harm them
+                logger.exception("the writer of the spool could not do what it was asked for")
 
     def _attempt(self, items: list[Item]) -> None:
         """Write these, after those that wait for the disk, to the file, or to a new one if it is damaged."""
@@ -164,7 +181,9 @@ class Pen:
             try:
                 self._tell(Report(adopted=self._open_shelf()))
                 self._write_all()
-            except (sqlite3.Error, OSError) as error:
+            except Exception as error:  # a fault of our own is told like one of the disk
+                if isinstance(error, StartupError) and not self._begun:
+                    raise
                 if not self._fail(error):
                     break
             else:
@@ -178,6 +197,7 @@ class Pen:
         if not (self._homeless or self._dropped):
             self._shelf.tidy()
         while self._homeless or self._dropped:
+            self._busy_since = time.monotonic() if self._begun else None
             group = self._homeless[:GROUP_ENTRIES]
             self._shelf.write(group, self._dropped)
             self._homeless, self._dropped = self._homeless[GROUP_ENTRIES:], []
@@ -195,6 +215,7 @@ class Pen:
             return None
         self._shelf = Shelf(self._path)
         if self._adopted:
+            self._shelf.remember()
             return None
         found = self._shelf.adopt()
         self._adopted = True
@@ -207,9 +228,10 @@ class Pen:
             with contextlib.suppress(sqlite3.Error):
                 self._shelf.close()
         self._shelf = None
+        ours = not isinstance(error, sqlite3.Error | OSError | StartupError)
         if self.error is None:
-            logger.error("the spool cannot be used: %s", error)
-        self.error = f"{'corrupt' if damaged else 'disk'}: {error}"
+            logger.error("the spool cannot be used: %s", error, exc_info=ours)
+        self.error = f"fault: {type(error).__name__}" if ours else f"{'corrupt' if damaged else 'disk'}: {error}"
         return damaged and self._set_aside()
 
     def _set_aside(self) -> bool:
@@ -224,12 +246,12 @@ class Pen:
         return True
 
     def read(self, after: int, before: int, entries: int, size: int) -> tuple[list[Item], bool]:
-        """From the file; nothing while it cannot be read. Nothing waits for a file that is open."""
-        if self._shelf is None:
-            return [], False
+        """From the file, also while it cannot be written; nothing while it cannot be read."""
         try:
+            self._tell(Report(adopted=self._open_shelf()))
+            assert self._shelf is not None
             return self._shelf.read(after, before, entries, size)
-        except sqlite3.Error as error:
+        except Exception as error:  # noqa: BLE001  # as above: whoever asked must be answered
             self._fail(error)
             return [], False
 

@@ -51,6 +51,10 @@ class Redactor:
             case Closing():
                 return self._closing(entry)
 
+    def remark(self, text: str) -> str:
+        """A text that somebody writes about a run afterwards: kept in every mode and masked, as a label is."""
+        return _Work(self._mode, self._max_chars).label("", text)
+
     def _opening(self, opening: Opening) -> Opening:
         work = _Work(self._mode, self._max_chars)
         question = work.question(opening.question)

@@ -30,12 +30,18 @@ CREATE TABLE IF NOT EXISTS entries (
     seq INTEGER PRIMARY KEY, at REAL NOT NULL, run_id TEXT NOT NULL, version INTEGER NOT NULL,
     drained INTEGER NOT NULL, digest BLOB NOT NULL, data BLOB NOT NULL
 )"""
-_INSERT: Final = "INSERT INTO entries VALUES (?, ?, ?, ?, 0, ?, ?)"
+# A commit that was reported as failed may have happened: the same group is written again.
+_INSERT: Final = "INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, 0, ?, ?)"
+# A flipped bit may have made a value another type: each is read as what it should be.
 _UNFINISHED: Final = """
-SELECT seq, data FROM entries WHERE version = ?1 AND run_id NOT IN (SELECT run_id FROM entries WHERE version > ?1)"""
+SELECT seq, CAST(data AS BLOB), CAST(run_id AS TEXT), drained FROM entries
+WHERE version = ?1 AND run_id NOT IN (SELECT run_id FROM entries WHERE version > ?1)"""
+_LAST_AT: Final = "SELECT ifnull(max(at), 0.0) FROM entries WHERE at BETWEEN 0 AND 253402300799"  # until the year 9999
+_SUMS: Final = """
+SELECT count(*), total(length(data)), ifnull(max(seq), 0), CAST(ifnull(min(at), 0.0) AS REAL) FROM entries"""
 _REPLACE: Final = "UPDATE entries SET version = ?, drained = 0, digest = ?, data = ? WHERE seq = ?"
 _READ: Final = """
-SELECT seq, at, digest, data FROM entries
+SELECT seq, CAST(at AS REAL), CAST(digest AS BLOB), CAST(data AS BLOB) FROM entries
 WHERE seq > ? AND seq < ? AND drained = 0 ORDER BY seq LIMIT ?"""
 
 
@@ -74,6 +80,7 @@ class Shelf:
         self._open: dict[str, int] = {}
         self._drained: set[str] = set()
         self._db = sqlite3.connect(path, isolation_level=None, timeout=1.0, cached_statements=32)
+        self._db.text_factory = lambda text: text.decode(errors="replace")
         try:
             self._prepare(path)
         except BaseException:
@@ -98,9 +105,9 @@ class Shelf:
         They ended at its last sign of life: so two processes over copies of one spool write the same.
         """
         unfinished = []
-        (last_at,) = self._db.execute("SELECT ifnull(max(at), 0.0) FROM entries").fetchone()
+        (last_at,) = self._db.execute(_LAST_AT).fetchone()
         ended_at = datetime.fromtimestamp(last_at, UTC)
-        for seq, data in self._db.execute(_UNFINISHED, (OPENED,)):
+        for seq, data, _, _ in self._db.execute(_UNFINISHED, (OPENED,)):
             try:
                 encoded = encode(Interruption(decode(data).opening, ended_at))
             except Undecodable:
@@ -114,9 +121,15 @@ class Shelf:
         except BaseException:
             self._rollback()
             raise
-        query = "SELECT count(*), total(length(data)), ifnull(max(seq), 0), ifnull(min(at), 0.0) FROM entries"
-        entries, size, last_seq, oldest = self._db.execute(query).fetchone()
+        entries, size, last_seq, oldest = self._db.execute(_SUMS).fetchone()
         return Found(entries, int(size), last_seq, oldest, len(unfinished))
+
+    def remember(self) -> None:
+        """Learn which runs are open from the file, when it is not the first that this process opens."""
+        for seq, _, run_id, drained in self._db.execute(_UNFINISHED, (OPENED,)):
+            self._open[run_id] = seq
+            if drained:
+                self._drained.add(run_id)
 
     def write(self, items: Sequence[Item], dropped: Sequence[Place]) -> None:
         """Add shaped items and drop settled ones, in one transaction; it is durable when this returns."""

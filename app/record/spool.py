@@ -89,7 +89,7 @@ class Spool:
     @property
     def error(self) -> str | None:
         """Why the disk cannot be written now."""
-        return self._pen.error
+        return self._pen.trouble
 
     @property
     def free_bytes(self) -> int:

@@ -50,6 +50,7 @@ class SpoolBacklog:
         self._queued: dict[int, Item] = {}  # until held or on the disk
         self._gaps: deque[_Gap] = deque()
         self._reading = False
+        self._adopted = False  # what an earlier process left is known
         self._wake = asyncio.Event()
         self._held_bytes = 0
         self.memory_bytes = 0  # about, of what no disk has
@@ -65,6 +66,7 @@ class SpoolBacklog:
 
     def report(self, report: Report) -> None:
         """The thread has tried to write."""
+        self._adopted = self._adopted or report.adopted is not None
         if report.adopted is not None and report.adopted.entries:
             found = report.adopted
             self.last_seq = found.last_seq
@@ -80,12 +82,12 @@ class SpoolBacklog:
             self._land(item)
         for item in report.stranded:
             item.ticket.settle(stored=False)
-            self._hold(item)
+            self._hold_homeless(item)
         self._wake.set()
 
     def _land(self, item: Item) -> None:
-        """The disk has it: it is durable."""
-        item.ticket.settle(stored=True)
+        """The disk has it: it is durable, unless nothing of it could be encoded but its name."""
+        item.ticket.settle(stored=item.entry is not None)
         if item.settled:  # it went to the store without a disk in the meantime
             self._spool.drop([item])
             return
@@ -105,6 +107,20 @@ class SpoolBacklog:
         if self._held and self._held_bytes + _weight(item) > self._limits.window_bytes:
             self._gaps.append(_Gap(item.seq - 1, BEYOND, item.at))
             return
+        self._have(item)
+        self._ready.append(item)
+
+    def _hold_homeless(self, item: Item) -> None:
+        """Keep for the drainer what no disk has and memory has anyway; an open gap goes on behind it."""
+        if item.held or item.settled:
+            return
+        last = self._gaps[-1] if self._gaps else None
+        if last is not None and last.before == BEYOND:
+            if last.after < item.seq - 1:
+                last.before = item.seq
+                self._gaps.append(_Gap(item.seq, BEYOND, item.at))
+            elif last.after == item.seq - 1:
+                last.after = item.seq
         self._have(item)
         self._ready.append(item)
 
@@ -151,6 +167,8 @@ class SpoolBacklog:
         if gap not in self._gaps:  # the file was set aside meanwhile
             self._wake.set()
             return
+        whole = whole or (bool(found) and found[-1].seq >= gap.before)  # it may have become narrower meanwhile
+        found = [item for item in found if gap.after < item.seq < gap.before]
         if found:
             gap.after, gap.since = found[-1].seq, found[-1].at
         if whole:
@@ -191,7 +209,7 @@ class SpoolBacklog:
     def may_have(self, run_id: str) -> bool:
         """Whether an entry of that run may be here; what only the disk has is not searched."""
         here = (item.run_id == run_id for items in (self._held, self._queued) for item in items.values())
-        return bool(self._gaps) or any(here)
+        return not self._adopted or bool(self._gaps) or any(here)
 
     @property
     def homeless(self) -> list[Item]:

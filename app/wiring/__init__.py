@@ -55,6 +55,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         prices = models.open_prices(settings)
         dsn = await record.open_database(settings, stack)
         readers, writer = [await stack.enter_async_context(Pool(dsn, n)) for n in (settings.database_pool_size, 1)]
+        mask = record.redactor(settings).remark
         upkeep = Upkeep(readers, settings.slow_threshold_ms)
         if settings.database_url is None:
             await record.migrate_own(settings, dsn, upkeep)
@@ -75,7 +76,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             max_body_bytes=settings.max_body_bytes,
             version=__version__,
             on_its_way=journal.may_have,
-            past=Past(Experiments(readers, dsn), Rollups(readers, settings.slow_threshold_ms)),
+            past=Past(Experiments(readers, dsn), Rollups(readers, settings.slow_threshold_ms), mask),
         )
         services = Services(parts, journal)
         stack.push_async_callback(services.drain, 0.0)

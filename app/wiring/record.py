@@ -46,7 +46,7 @@ async def open_database(settings: Settings, stack: AsyncExitStack) -> str:
 
 def open_journal(settings: Settings, store: RunStore, prices: PriceBook) -> Intake:
     """The sink that AUDIT_SINK names, texts redacted before anything keeps them."""
-    steps = Steps(prepare=Redactor(settings.audit_content, settings.audit_max_text_chars), fill=prices.fill)
+    steps = Steps(prepare=redactor(settings), fill=prices.fill)
     limits = Limits(
         entries=settings.audit_queue_entries,
         bytes=settings.audit_queue_bytes,
@@ -56,6 +56,11 @@ def open_journal(settings: Settings, store: RunStore, prices: PriceBook) -> Inta
         return DirectJournal(store, policy=settings.audit_full, limits=limits, steps=steps)
     spool = Spool(settings.spool_path, max_bytes=settings.spool_max_bytes, min_free_bytes=settings.spool_min_free_bytes)
     return SpoolJournal(spool, store, policy=settings.audit_full, limits=limits, steps=steps)
+
+
+def redactor(settings: Settings) -> Redactor:
+    """What takes out of every text that is kept what may not be kept."""
+    return Redactor(settings.audit_content, settings.audit_max_text_chars)
 
 
 def keep(settings: Settings) -> Keep:

@@ -1,0 +1,111 @@
+"""tandem audit dead-letters: what could not be stored, in PostgreSQL and, where that was the trouble, on the disk."""
+
+import asyncio
+import json
+from base64 import b64decode
+from collections.abc import Awaitable, Callable, Iterator
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from app.audit.database import clear_errors, opened
+from app.errors import TandemError
+from app.postgres.letters import Letters
+from app.postgres.runs import RunStore
+from app.record.codec import Undecodable, decode
+from app.record.directory import LETTERS
+from app.record.store import DeadLetter, EntryRejected, Filed
+from app.settings import Settings, read_settings
+
+
+class Unreadable(TandemError):
+    """A file among the dead letters is none."""
+
+    code = "unreadable_letter"
+
+
+class Laid(NamedTuple):
+    """A dead letter, since when it lies, and how to take it away once it is stored."""
+
+    at: datetime
+    run_id: str | None
+    version: int | None
+    reason: str
+    error: str
+    digest: bytes
+    encoded: bytes
+    drop: Callable[[], Awaitable[None]]
+
+
+def dead_letters(
+    retry: Annotated[bool, typer.Option("--retry", help="Try to store each again; what is stored leaves.")] = False,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="The newest so many of those in PostgreSQL.")] = 100,
+) -> None:
+    """What could not be stored, and why; with --retry the exit code is 1 while something is left."""
+    with clear_errors():
+        left = asyncio.run(_dead_letters(read_settings(), retry, limit, Console()))
+    raise typer.Exit(1 if retry and left else 0)
+
+
+async def _dead_letters(settings: Settings, retry: bool, limit: int, console: Console) -> int:
+    """Print each letter; return how many are left."""
+    table = Table("when and which run", "reason", "error", "now" if retry else "bytes")
+    left = 0
+    async with opened(settings) as (_, pool):
+        letters, store = Letters(pool), RunStore(pool)
+        kept = [
+            Laid(one.created_at, one.run_id, one.version, one.reason, one.error, one.digest, one.encoded,
+                 partial(letters.drop, one.id))
+            for one in await letters.newest(limit)
+        ]  # fmt: skip
+        for letter in (*_files(settings.spool_path / LETTERS), *kept):
+            now = f"{len(letter.encoded):,}"
+            if retry:
+                now = await _again(store, letter)
+                left += now not in ("stored", "duplicate")
+            when = letter.at.astimezone(UTC).isoformat(timespec="seconds")
+            table.add_row(f"{when}\n{letter.run_id or '?'} v{letter.version or '?'}", letter.reason, letter.error, now)
+    if table.row_count:
+        table.columns[0].no_wrap = True  # an id that is broken in two cannot be searched for
+        console.print(table)
+    else:
+        console.print("there are no dead letters")
+    return left
+
+
+def _files(folder: Path) -> Iterator[Laid]:
+    """The letters that PostgreSQL could not even be told. Raises Unreadable."""
+    for path in sorted(folder.glob("*.json")):
+        try:
+            fields: dict[str, Any] = json.loads(path.read_bytes())
+            letter = DeadLetter(**fields)._replace(
+                digest=bytes.fromhex(fields["digest"]), encoded=b64decode(fields["encoded"], validate=True)
+            )
+        except (ValueError, TypeError, KeyError) as error:
+            raise Unreadable(f"{path}: is no dead letter") from error
+        yield Laid(datetime.fromtimestamp(path.stat().st_mtime, UTC), *_told(letter), partial(_unlink, path))
+
+
+def _told(letter: DeadLetter) -> tuple[str | None, int | None, str, str, bytes, bytes]:
+    return letter.run_id, letter.version, letter.reason, letter.error, letter.digest, letter.encoded
+
+
+async def _unlink(path: Path) -> None:
+    """Forget a file; nothing happens when it is gone already."""
+    await asyncio.to_thread(path.unlink, missing_ok=True)
+
+
+async def _again(store: RunStore, letter: Laid) -> str:
+    """What becomes of a dead letter when it is tried once more; what is stored is taken away."""
+    try:
+        (fate,) = await store.write([Filed(decode(letter.encoded), letter.digest)])
+    except (EntryRejected, Undecodable) as error:
+        return f"not stored: {error.message}"
+    if fate != "conflict":
+        await letter.drop()
+    return fate

@@ -1,0 +1,231 @@
+"""`tandem audit ...` as an operator types it, against a real PostgreSQL."""
+
+import asyncio
+import base64
+import csv
+import gzip
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pasts
+import pytest
+from processes import command, environment, fresh_home, running
+from typer.testing import CliRunner, Result
+
+from app.cli import app
+from app.record.codec import digest, encode
+from app.record.entry import Closing
+from app.record.replay import lines
+
+Tandem = Callable[..., Result]
+AWAY = "postgresql://u:hidden-word-1@127.0.0.1:1/x"
+PAIRS = [
+    {"question": "2 + 2?", "fast_text": "4", "slow_text": "It is 4.", "fast_correct": True, "slow_correct": True},
+    {"question": "3 + 3?", "fast_text": "5", "slow_text": "6", "fast_correct": False, "slow_correct": True},
+    {"question": "5 + 5?", "fast_text": "10", "slow_text": "11", "fast_correct": True, "slow_correct": False},
+]
+
+
+@pytest.fixture
+def tandem(dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tandem:
+    """The program in this process, on a database and a home of its own."""
+    for name, value in environment(tmp_path / "home", {"DATABASE_URL": dsn, "COLUMNS": "80"}).items():
+        monkeypatch.setenv(name, value)
+    return lambda *arguments, **options: CliRunner().invoke(app, ["audit", *map(str, arguments)], **options)
+
+
+def rows(dsn: str, sql: str) -> list[Any]:
+    """What PostgreSQL has."""
+
+    async def read() -> list[Any]:
+        connection = await asyncpg.connect(dsn)
+        try:
+            return [tuple(row) for row in await connection.fetch(sql)]
+        finally:
+            await connection.close()
+
+    return asyncio.run(read())
+
+
+def printed(closing: Closing) -> list[str]:
+    """The lines that a server without a disk prints of it."""
+    encoded = encode(closing)
+    return list(lines(closing.opening.run_id, closing.version, digest(encoded), encoded))
+
+
+def pairs_in(folder: Path, *found: dict[str, Any] | str) -> Path:
+    """A file with these lines."""
+    path = folder / "pairs.jsonl"
+    path.write_text("".join(f"{one if isinstance(one, str) else json.dumps(one)}\n" for one in found))
+    return path
+
+
+def test_a_file_is_imported_once(tandem: Tandem, dsn: str, tmp_path: Path) -> None:
+    """Imported twice, a file adds its runs and their judgements once, and the command says where to look at them."""
+    path = pairs_in(tmp_path, *PAIRS)
+    first, second = (tandem("import", path, "--experiment", "sums & more") for _ in range(2))
+    assert (first.exit_code, second.exit_code) == (0, 0)
+    assert "3 stored" in first.output
+    assert "3 duplicate" in second.output
+    assert "experiment=sums+%26+more" in first.output
+    assert rows(dsn, "SELECT count(*), count(DISTINCT experiment) FROM runs") == [(3, 1)]
+    assert rows(dsn, "SELECT name, count(*) FROM feedback GROUP BY 1 ORDER BY 1") == [
+        ("fast_correct", 3), ("slow_correct", 3),
+    ]  # fmt: skip
+
+
+def test_a_wrong_line_is_told_by_its_number(tandem: Tandem, dsn: str, tmp_path: Path) -> None:
+    """What stands before a wrong line is stored, and the error names the file, the line and what is wrong with it."""
+    path = pairs_in(tmp_path, PAIRS[0], '{"question": "?"}', PAIRS[1])
+    told = tandem("import", path, "--experiment", "e")
+    assert told.exit_code == 2
+    assert "1 stored" in told.output
+    assert "pairs.jsonl: line 2: Object missing required field `fast_text`" in told.output.replace("\n", " ")
+    assert rows(dsn, "SELECT count(*) FROM runs") == [(1,)]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [gzip.compress(b"{}" * 999)[:-9], b"\x1f\x8bno", gzip.compress(b"{}")[:-8] + bytes(8)],
+    ids=["cut", "no gzip", "checksum"],
+)
+def test_a_damaged_file_is_told(tandem: Tandem, tmp_path: Path, content: bytes) -> None:
+    """A compressed file that was cut or is none ends the import with one line that says so."""
+    (tmp_path / "cut.gz").write_bytes(content)
+    told = tandem("import", tmp_path / "cut.gz", "--experiment", "e")
+    assert (told.exit_code, told.output.count("\n")) == (2, 1)
+    assert "cut.gz" in told.output
+    assert "gzip" in told.output
+
+
+@pytest.mark.parametrize("experiment", ["", "x" * 129], ids=["empty", "long"])
+def test_an_imported_experiment_has_a_name_that_can_be_asked_for(
+    tandem: Tandem, tmp_path: Path, experiment: str
+) -> None:
+    """A name that no question could carry is refused before anything is stored."""
+    told = tandem("import", pairs_in(tmp_path, PAIRS[0]), "--experiment", experiment)
+    assert (told.exit_code, "1 to 128 characters" in told.output) == (2, True)
+
+
+def test_printed_records_are_read_back(tandem: Tandem, dsn: str, tmp_path: Path) -> None:
+    """Whole records are stored whatever wraps their lines, a second time they are duplicates."""
+    one, two, three = (pasts.closing(log=bytes(60_000)) for _ in range(3))
+    wrapped = [json.dumps({"message": line, "severity": "INFO"}) for line in printed(two)]
+    text = [*printed(one), "noise", *wrapped[::-1]]
+    (tmp_path / "a.log").write_text("\n".join(text))
+    told, again = (tandem("replay", tmp_path / "a.log", "-", input="\n".join(printed(three))) for _ in range(2))
+    assert (told.exit_code, "3 stored" in told.output) == (0, True)
+    assert (again.exit_code, "3 duplicate" in again.output) == (0, True)
+    assert rows(dsn, "SELECT count(*) FROM runs") == [(3,)]
+
+
+def test_a_replay_says_what_it_could_not_store(tandem: Tandem, dsn: str, tmp_path: Path) -> None:
+    """A missing part, another content for a stored run and an unknown format are told; what is whole is stored."""
+    cut, whole = pasts.closing(log=bytes(60_000)), pasts.closing()
+    changed = pasts.closing(whole.opening, verdict="disagree")
+    strange = list(lines(None, None, digest(b"?"), b"?"))
+    text = [*strange, *printed(cut)[1:], *printed(whole)]
+    (tmp_path / "a.log").write_text("\n".join(text))
+    told = tandem("replay", tmp_path / "a.log")
+    assert told.exit_code == 1
+    assert "1 stored" in told.output
+    assert "1 undecodable" in told.output
+    assert f"incomplete: run {cut.opening.run_id}, 1 of 2 parts" in told.output
+    (tmp_path / "b.log").write_text("\n".join(printed(changed)))
+    conflict = tandem("replay", tmp_path / "b.log")
+    assert (conflict.exit_code, "1 conflict" in conflict.output) == (1, True)
+    assert rows(dsn, "SELECT reason, run_id::text FROM dead_letters") == [("conflict", whole.opening.run_id)]
+    assert rows(dsn, "SELECT agreement ->> 'verdict' FROM runs") == [("agree",)]
+
+
+def test_dead_letters_are_listed_and_tried_again(tandem: Tandem, dsn: str, tmp_path: Path) -> None:
+    """A letter that can be stored now leaves PostgreSQL or the disk; one whose cause is still there stays."""
+    assert "there are no dead letters" in tandem("dead-letters").output
+    whole = pasts.closing()
+    changed = pasts.closing(whole.opening, verdict="disagree")
+    (tmp_path / "a.log").write_text("\n".join([*printed(whole), *printed(changed)]))
+    assert tandem("replay", tmp_path / "a.log").exit_code == 1
+    laid = pasts.closing()
+    folder = tmp_path / "home" / "spool" / "dead-letters"
+    folder.mkdir(parents=True)
+    fields = {"run_id": laid.opening.run_id, "version": 3, "reason": "rejected", "error": "disk", "digest": "00" * 32}
+    kept = fields | {"digest": digest(encode(laid)).hex(), "encoded": base64.b64encode(encode(laid)).decode()}
+    (folder / f"{kept['digest']}.json").write_text(json.dumps(kept))
+    listed = tandem("dead-letters")
+    assert listed.exit_code == 0
+    assert all(said in listed.output for said in (whole.opening.run_id, laid.opening.run_id, "conflict", "rejected"))
+    tried = tandem("dead-letters", "--retry")
+    assert (tried.exit_code, "stored" in tried.output, "conflict" in tried.output) == (1, True, True)
+    assert list(folder.iterdir()) == []
+    assert rows(dsn, "SELECT count(*) FROM dead_letters") == [(1,)]
+    rows(dsn, "DELETE FROM runs WHERE version = 3")
+    assert tandem("dead-letters", "--retry").exit_code == 0
+    assert "there are no dead letters" in tandem("dead-letters").output
+
+
+def test_everything_is_exported(tandem: Tandem, tmp_path: Path) -> None:
+    """JSON Lines and CSV hold every record of the caller, texts where they are wanted, on the screen or in a file."""
+    tandem("import", pairs_in(tmp_path, *PAIRS), "--experiment", "e")
+    records = [json.loads(line) for line in tandem("export").stdout_bytes.splitlines()]
+    assert {record["payload"]["messages"][0]["content"] for record in records} == {"2 + 2?", "3 + 3?", "5 + 5?"}
+    assert tandem("export", "--csv", "--no-payload", "--out", tmp_path / "runs.csv").exit_code == 0
+    table = list(csv.DictReader(io.StringIO((tmp_path / "runs.csv").read_bytes().decode())))
+    assert [row["run_id"] for row in table] == [record["run_id"] for record in records]
+    assert {row["agreement"] for row in table} == {"agree", "disagree"}
+    assert "fast_text" not in table[0]
+    assert tandem("export", "--caller", "somebody").stdout_bytes == b""
+
+
+@pytest.mark.parametrize("arguments", [("replay", "{}/no.log"), ("export", "--out", "{}/no/x"), ("replay", "{}")])
+def test_a_file_that_cannot_be_opened_is_told(tandem: Tandem, tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    """One line names the file and why; the exit code is 2."""
+    told = tandem(*(word.format(tmp_path) for word in arguments))
+    assert (told.exit_code, told.output.count("\n")) == (2, 1)
+    assert str(tmp_path) in told.output
+
+
+@pytest.mark.parametrize("arguments", [("dead-letters",), ("export",), ("replay", "-"), ("status",)])
+def test_a_database_that_is_away_is_told(
+    tandem: Tandem, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+) -> None:
+    """A command that needs the database says in one line that it is away, not with which password, and exits with 2."""
+    monkeypatch.setenv("DATABASE_URL", AWAY)
+    told = tandem(*arguments)
+    assert told.exit_code == 2
+    assert told.output.count("PostgreSQL cannot be reached") == 1
+    assert "hidden-word" not in told.output
+    monkeypatch.setenv("DATABASE_URL", "nonsense")
+    assert "DATABASE_URL is not an address" in tandem(*arguments).output
+
+
+def test_the_program_tells_it_without_a_traceback(tmp_path: Path) -> None:
+    """As a process of its own it says one line on standard error and nothing else."""
+    told = command(tmp_path, "audit", "export", DATABASE_URL=AWAY)
+    assert (told.returncode, told.stdout) == (2, "")
+    assert told.stderr.splitlines() == ["tandem: PostgreSQL cannot be reached: ConnectionRefusedError"]
+
+
+def test_the_state_of_everything_is_told(tandem: Tandem, dsn: str, tmp_path: Path) -> None:
+    """Without a server the status tells the disk and PostgreSQL; with one it tells that server's ledger too."""
+    spool = tmp_path / "home" / "spool"
+    spool.mkdir(parents=True)
+    (spool / "spool-corrupt-1.sqlite").write_bytes(b"x")
+    alone = tandem("status", "--url", "http://127.0.0.1:1")
+    assert alone.exit_code == 0
+    assert all(said in alone.output for said in ("none answers", "spool-corrupt-1.sqlite", "0, of which 0 open"))
+    with fresh_home() as home, running(home, DATABASE_URL=dsn) as server:
+        told = tandem("status", "--url", server.url)
+    assert "audit ok" in told.output, told.output
+    assert "heard of" in told.output
+
+
+@pytest.mark.parametrize("name", ["", "status", "dead-letters", "replay", "import", "export"])
+def test_every_command_explains_itself(tandem: Tandem, name: str) -> None:
+    """`--help` says what a command does and what each of its options means."""
+    told = tandem(*name.split(), "--help")
+    assert told.exit_code == 0
+    assert {"status": "--url", "dead-letters": "--retry", "import": "fast_text"}.get(name, "--help") in told.output
