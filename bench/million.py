@@ -1,6 +1,7 @@
 """A million made-up runs in a database of their own, and how long the server takes to answer about them.
 
-`python -m bench.million [RUNS]` prints one line a question: the median of five times by EXPLAIN ANALYZE, warm.
+`python -m bench.million [RUNS]` prints one line a question: the median of five times by EXPLAIN ANALYZE, warm, without
+the clock readings of single rows, which would cost more than the rows.
 """
 
 import asyncio
@@ -18,17 +19,19 @@ import asyncpg
 
 from app.experiments.list import Filters, Position
 from app.experiments.rollup import By, Selection
+from app.postgres.cells import OF_VERDICTS, of_lane
+from app.postgres.conditions import conditioned
 from app.postgres.embedded import EmbeddedPostgres
 from app.postgres.listing import page_of
 from app.postgres.migrate import migrate
 from app.postgres.pool import Pool
-from app.postgres.queries import QUERIES
-from app.postgres.rollups import arguments_of
+from app.postgres.rollups import READ, Asked, arguments_of
 from app.postgres.upkeep import Upkeep
 from app.question import Caller
 
 RUNS = 1_000_000
 DAYS = 30
+DAY = timedelta(hours=24, seconds=7)
 ME = Caller("bench")
 SETTINGS = {"shared_buffers": "512MB", "max_wal_size": "4GB", "fsync": "off"}
 
@@ -109,7 +112,7 @@ async def server_ms(connection: asyncpg.Connection, sql: str, arguments: tuple[o
     """The median time the server takes for a statement, planning included, once everything it reads is in memory."""
     times: list[float] = []
     for _ in range(6):
-        found = await connection.fetch(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}", *arguments)
+        found = await connection.fetch(f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {sql}", *arguments)
         plan = json.loads(found[0][0])[0]
         times.append(plan["Planning Time"] + plan["Execution Time"])
     return median(times[1:])
@@ -128,18 +131,32 @@ async def pages(connection: asyncpg.Connection, now: datetime) -> None:
 
 async def stats(connection: asyncpg.Connection, now: datetime) -> None:
     """Statistics of a day, a week and of everything, by several keys."""
-    keys: list[tuple[By, ...]] = [(), ("model",), ("experiment", "variant"), ("prompt_class", "status"), ("hour",)]
-    spans = {"24 h": timedelta(hours=24, seconds=7), "7 d": timedelta(days=7), "everything": None}
+    keys: list[tuple[By, ...]] = [(), ("model",), ("experiment", "variant"), ("prompt_class", "model"), ("day",)]
+    spans = {"24 h": DAY, "7 d": timedelta(days=7), "everything": None}
     for span, ago in spans.items():
         for by in keys:
             wanted = Selection(since=None if ago is None else now - ago)
-            arguments = arguments_of(ME, wanted, by, 8000.0)
-            took = await server_ms(connection, QUERIES["read_rollups"], arguments)
+            took = await server_ms(connection, READ, arguments_of(ME, wanted, Asked(by)))
             print(f"stats: {span:10} by {', '.join(by) or 'nothing':22} {took:9.2f} ms")
+    day = Selection(since=now - DAY)
+    took = await server_ms(connection, READ, arguments_of(ME, day, Asked(("hour",))))
+    print(f"stats: 24 h       by hour                   {took:9.2f} ms")
     await connection.execute(DIRTY_NOW, now - timedelta(hours=2))
-    arguments = arguments_of(ME, Selection(since=now - timedelta(hours=24, seconds=7)), (), 8000.0)
-    took = await server_ms(connection, QUERIES["read_rollups"], arguments)
+    took = await server_ms(connection, READ, arguments_of(ME, day, Asked()))
     print(f"stats: 24 h, the last hours not rolled up    {took:9.2f} ms")
+    await connection.execute("DELETE FROM rollup_dirty")
+
+
+async def reports(connection: asyncpg.Connection) -> None:
+    """What /agreement and /deadline-curve read of everything."""
+    verdicts = Asked(("prompt_class",), OF_VERDICTS, measured=True)
+    took = await server_ms(connection, READ, arguments_of(ME, Selection(), verdicts))
+    print(f"agreement: everything, roll-ups               {took:9.2f} ms")
+    took = await server_ms(connection, *conditioned("count_judged", Selection(), ME.id))
+    print(f"agreement: everything, judgements             {took:9.2f} ms")
+    curve = Asked((), of_lane("slow"), "slow", measured=True)
+    took = await server_ms(connection, READ, arguments_of(ME, Selection(), curve))
+    print(f"deadline curve: everything                    {took:9.2f} ms")
 
 
 async def main(runs: int) -> None:
@@ -160,6 +177,7 @@ async def main(runs: int) -> None:
             await connection.execute("VACUUM ANALYZE rollups, rollup_dirty")
             await pages(connection, now)
             await stats(connection, now)
+            await reports(connection)
             await connection.close()
 
 

@@ -17,7 +17,7 @@ EMPTY = {"n": 0, "hits": 0, "share": None, "low": None, "high": None}
 
 async def test_nothing_is_said_of_nothing(past: Site) -> None:
     """Without a run every statistic says n = 0 and null, and fails nowhere."""
-    stats = await past.get("/stats", by="class,hour")
+    stats = await past.get("/stats", by="class,day")
     assert (stats["total"]["n"], stats["groups"]) == (0, [])
     assert stats["total"]["lanes"]["fast"]["total"] == {
         "n": 0, "censored": 0, "p50_ms": None, "p95_ms": None, "p99_ms": None,
@@ -55,7 +55,8 @@ async def test_stats_count_every_run(past: Site, rolled: bool) -> None:
 async def test_stats_by_keys(past: Site) -> None:
     """Runs are grouped by any of the keys, in the client's words."""
     await past.keep(*(closing(opening(experiment="e", prompt_class=c, at_s=0)) for c in ("a", "b", "b")))
-    groups = (await past.get("/stats", by="experiment,class,hour"))["groups"]
+    day = {"since": EPOCH.isoformat(), "until": "2026-03-02T00:00:00Z"}
+    groups = (await past.get("/stats", by="experiment,class,hour", **day))["groups"]
     assert [(group["key"]["class"], group["n"]) for group in groups] == [("a", 1), ("b", 2)]
     assert groups[0]["key"]["experiment"] == "e"
     assert groups[0]["key"]["hour"].startswith("2026-03-01T00:00:00")

@@ -22,7 +22,8 @@ from app.record.entry import LATE, Closing, Entry
 
 ME = Caller("me")
 KEYS: list[tuple[By, ...]] = [
-    (), ("model",), ("policy", "source"), ("experiment", "variant"), ("prompt_class",), ("hour",), ("status",),
+    (), ("model",), ("policy", "source"), ("experiment", "variant"), ("prompt_class",), ("hour",), ("day", "model"),
+    ("prompt_class", "variant"),
 ]  # fmt: skip
 
 
@@ -141,10 +142,10 @@ async def test_late_rows_and_corrections_are_counted(run_store: RunStore, pool: 
         *(_ended(one.opening, dice, version=LATE) for one in first[:20]),
     ]
     await run_store.write(filed(*late))
-    before = await rollups.stats(ME, Selection(), ("status", "hour"))
+    before = await rollups.stats(ME, Selection(), ("source", "hour"))
     assert sum(row.runs for row in before) == 61
     assert await upkeep.roll_up() > 0
-    assert await rollups.stats(ME, Selection(), ("status", "hour")) == before
+    assert await rollups.stats(ME, Selection(), ("source", "hour")) == before
     assert await rollups.stats(ME, Selection()) == await _from_runs(pool, dsn, Selection(), ())
     assert await value(dsn, "SELECT count(*) FROM rollups WHERE span = 'new' OR runs = 0") == 0
 

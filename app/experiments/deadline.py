@@ -1,11 +1,12 @@
 """Which timeout to set: how long a lane takes, with those that were cut short counted for as long as they ran."""
 
 import asyncio
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple, Protocol
 
-from app.experiments.rollup import Selection
+from app.experiments.rollup import Basis, Selection
 from app.experiments.survival import Advice, Curve, kaplan_meier_counts
 from app.question import Caller, LaneName
 
@@ -23,6 +24,13 @@ class LaneTime(NamedTuple):
     n: int
 
 
+class Times(NamedTuple):
+    """How long the lanes took, and what that rests on."""
+
+    rows: list[LaneTime]
+    basis: Basis
+
+
 @dataclass(frozen=True, slots=True)
 class Timed:
     """Which times are meant: of which lane, up to its first token or to its end."""
@@ -34,7 +42,7 @@ class Timed:
 class LaneTimes(Protocol):
     """Where the times of past lanes are read."""
 
-    async def lane_times(self, caller: Caller, wanted: Selection, timed: Timed) -> list[LaneTime]:
+    async def lane_times(self, caller: Caller, wanted: Selection, timed: Timed) -> Times:
         """How long the lanes of the caller's runs took; the model of the selection is that of the lane.
 
         Raises RecordUnavailable.
@@ -46,8 +54,8 @@ async def deadline_curve(
     source: LaneTimes, caller: Caller, wanted: Selection, timed: Timed, share: float = ADVISED
 ) -> dict[str, Any]:
     """The curve, its quantiles, and the timeout by which this share of the lanes ends."""
-    rows = await source.lane_times(caller, wanted, timed)
-    return await asyncio.to_thread(_report, rows, timed, share)
+    times = await source.lane_times(caller, wanted, timed)
+    return await asyncio.to_thread(_report, times.rows, timed, share) | times.basis.told()
 
 
 def _report(rows: Sequence[LaneTime], timed: Timed, share: float) -> dict[str, Any]:
@@ -83,17 +91,24 @@ def _points(times: Sequence[float]) -> list[float]:
     return [times[round(i * (len(times) - 1) / (POINTS_MAX - 1))] for i in range(POINTS_MAX)]
 
 
+def _percent(share: float) -> str:
+    """A share as one reads it, never rounded up to what was not reached."""
+    return f"{math.floor(share * 1000 + 1e-9) / 10:g}%"
+
+
 def _reason(advice: Advice, curve: Curve, timed: Timed) -> str:
     """Why this timeout, in one sentence."""
     did = "had its first token" if timed.metric == "first_token" else "was complete"
     if not advice.n:
         return "No lane of this kind was seen (n = 0), so nothing can be advised."
-    if advice.timeout is None:
+    if advice.timeout is None and advice.reached < advice.p:
         return (
             f"Of {advice.n} lanes {curve.censored} were cut short, so that the data speak of the first "
-            f"{advice.reached:.0%} alone and not surely of {advice.p:.0%}: let some lanes run longer, or collect more."
+            f"{_percent(advice.reached)} alone and not of {_percent(advice.p)}: let some lanes run longer."
         )
+    if advice.timeout is None:
+        return f"{advice.n} lanes are too few to be sure of {_percent(advice.p)} with 95 % confidence: collect more."
     return (
-        f"By then the answer of {advice.p:.0%} of the lanes {did}, with 95 % confidence, as estimated from "
+        f"By then the answer of {_percent(advice.p)} of the lanes {did}, with 95 % confidence, as estimated from "
         f"{advice.n} lanes of which {curve.censored} were cut short."
     )

@@ -24,6 +24,7 @@ FIELDS: Final = (
     "verified", "change", "agreement", "latency_ms", "cost_usd", "usage", "labels", "lanes", "audit", "content",
 )  # fmt: skip
 
+State = Literal[Status, "running"]
 Source = Literal["live", "cache", "import"]
 Verdict = Literal["agree", "disagree", "unknown"]
 
@@ -41,7 +42,7 @@ class Filters:
 
     since: datetime | None = None
     until: datetime | None = None
-    status: Status | Literal["running"] | None = None
+    status: State | None = None
     outcome: Outcome | None = None
     experiment: str | None = None
     variant: str | None = None

@@ -6,11 +6,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from app.question import Caller, LaneName
 
-By = Literal["model", "policy", "experiment", "variant", "prompt_class", "source", "hour", "status"]
+By = Literal["model", "policy", "experiment", "variant", "prompt_class", "source", "hour", "day"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,8 @@ class LaneCounts:
 class Counted:
     """The runs of one group. slow: beyond the slow threshold; latency: of whole runs, from opening to `done`.
 
-    key has one entry for each `by`, but two for model: fast_model and slow_model; hour is its beginning in ISO 8601.
+    key has one entry for each `by`, but two for model: fast_model and slow_model; hour and day are when they begin, in
+    ISO 8601.
     """
 
     key: dict[str, str | None]
@@ -84,6 +85,21 @@ class Counted:
     lanes: dict[LaneName, LaneCounts]
 
 
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """What an answer rests on: the runs themselves, or (approximate) histograms whose times are within 1 %.
+
+    behind: hours with changes that are not counted yet.
+    """
+
+    approximate: bool = False
+    behind: int = 0
+
+    def told(self) -> dict[str, Any]:
+        """What a report says of it."""
+        return {"approximate": self.approximate, "behind": {"hours": self.behind}}
+
+
 class RolledUp(Protocol):
     """Where the roll-ups are read."""
 
@@ -92,4 +108,8 @@ class RolledUp(Protocol):
 
         Raises RecordUnavailable.
         """
+        ...
+
+    async def behind(self, caller: Caller, wanted: Selection) -> int:
+        """How many hours have changes that `stats` does not count yet. Raises RecordUnavailable."""
         ...

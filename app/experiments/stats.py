@@ -1,6 +1,7 @@
 """What happened: counts, times, tokens and cost of many runs, in total and by any of a few keys, each with its n."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from app.errors import MalformedRequest
@@ -17,9 +18,11 @@ KEYS: Final[dict[str, By]] = {
     "variant": "variant",
     "class": "prompt_class",
     "hour": "hour",
+    "day": "day",
 }
 QUANTILES: Final = {"p50_ms": 0.5, "p95_ms": 0.95, "p99_ms": 0.99}
 GROUPS_MAX: Final = 1_000  # more are no answer but an export
+BY_HOUR_MAX: Final = timedelta(days=3)
 
 _NOTHING = Counted({}, 0, {}, {}, {}, 0, Sum(), Histogram(), {})
 
@@ -35,9 +38,12 @@ def parse_by(text: str | None) -> tuple[By, ...]:
 
 
 async def stats(rolled_up: RolledUp, caller: Caller, wanted: Selection, by: Sequence[By] = ()) -> dict[str, Any]:
-    """The caller's runs in total and, with keys, group by group."""
+    """The caller's runs in total and, with keys, group by group; behind: hours with changes not counted yet."""
+    if "hour" in by and (wanted.since is None or (wanted.until or datetime.now(UTC)) - wanted.since > BY_HOUR_MAX):
+        raise MalformedRequest(f"by: hour takes a span (since, until) of at most {BY_HOUR_MAX.days} days, day any")
+    behind = await rolled_up.behind(caller, wanted)
     total = next(iter(await rolled_up.stats(caller, wanted)), _NOTHING)
-    report: dict[str, Any] = {"total": _group(total)}
+    report: dict[str, Any] = {"total": _group(total), "behind": {"hours": behind}}
     if by:
         groups = await rolled_up.stats(caller, wanted, by)
         if len(groups) > GROUPS_MAX:
@@ -86,8 +92,13 @@ def _lane(lane: LaneCounts) -> dict[str, Any]:
 def _times(times: Histogram) -> dict[str, Any]:
     """n ended and censored were cut short before; a quantile is null when the data do not reach it."""
     curve = kaplan_meier_counts(times.steps)
-    quantiles = {name: curve.quantile(share).value for name, share in QUANTILES.items()}
+    quantiles = {name: _ms(curve.quantile(share).value) for name, share in QUANTILES.items()}
     return {"n": times.n, "censored": times.censored} | quantiles
+
+
+def _ms(value: float | None) -> float | None:
+    """A time of a histogram, exact to 1 %, without the digits that would say more."""
+    return None if value is None else float(f"{value:.3g}")
 
 
 def _sum(known: Sum) -> dict[str, int | None]:

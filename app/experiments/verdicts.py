@@ -1,43 +1,53 @@
 """How often the slow model changed the answer, at what wait and cost; and, where it was judged, who was right."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from dataclasses import dataclass, fields
+from typing import Any, Final, NamedTuple, Protocol
 
 from app.experiments.headstart import Mean, regret
 from app.experiments.intervals import wilson
 from app.experiments.list import Verdict
 from app.experiments.ranking import DOUBT, auroc_counts
-from app.experiments.rollup import Selection
+from app.experiments.rollup import Basis, Selection
 from app.question import Caller
 
 VERDICTS: Final[tuple[Verdict, ...]] = ("agree", "disagree", "unknown")
 
 
 @dataclass(frozen=True, slots=True)
-class VerdictCount:
-    """The n runs of one class with one verdict and one judgement of each answer; None: not judged.
+class Compared:
+    """The runs of one class that have a verdict. Each sum stands beside how many runs it is over.
 
-    Each sum stands beside how many runs it is over. wait_ms is how much longer the slow lane took, ahead_ms the same
-    without the runs in which it was first.
+    wait_ms is how much longer the slow lane took, wait_on_change_ms the same where the two disagree; head_start_ms is
+    what the fast lane was ahead where they agree.
     """
+
+    prompt_class: str | None
+    agree: int = 0
+    disagree: int = 0
+    unknown: int = 0
+    waits: int = 0
+    wait_ms: float = 0.0
+    waits_on_change: int = 0
+    wait_on_change_ms: float = 0.0
+    head_start_ms: float = 0.0
+    fast_costs: int = 0
+    fast_nano: float = 0.0
+    slow_costs: int = 0
+    slow_nano: float = 0.0
+
+
+class Judged(NamedTuple):
+    """How many runs of one class with one verdict have one judgement of each answer; None: not judged."""
 
     prompt_class: str | None
     verdict: Verdict
     fast_correct: bool | None
     slow_correct: bool | None
     n: int
-    waits: int
-    wait_ms: float
-    ahead_ms: float
-    fast_costs: int
-    fast_nano: float
-    slow_costs: int
-    slow_nano: float
 
 
-@dataclass(frozen=True, slots=True)
-class WaitQuantiles:
+class WaitQuantiles(NamedTuple):
     """How much longer the slow lane took in the runs of a class, or in all of them (whole), at p50 and p95."""
 
     prompt_class: str | None
@@ -46,65 +56,71 @@ class WaitQuantiles:
     p95_ms: float
 
 
+class Comparisons(NamedTuple):
+    """What is known of the runs that have a verdict."""
+
+    compared: list[Compared]
+    judged: list[Judged]
+    waits: list[WaitQuantiles]
+    basis: Basis
+
+
 class Verdicts(Protocol):
-    """Where the verdicts of past runs are counted. Both calls raise RecordUnavailable."""
+    """Where the verdicts of past runs are counted."""
 
-    async def verdicts(self, caller: Caller, wanted: Selection) -> list[VerdictCount]:
-        """The caller's runs that have a verdict."""
-        ...
-
-    async def wait_quantiles(self, caller: Caller, wanted: Selection) -> list[WaitQuantiles]:
-        """The waits of the same runs."""
+    async def comparisons(self, caller: Caller, wanted: Selection) -> Comparisons:
+        """The caller's runs that have a verdict, class by class. Raises RecordUnavailable."""
         ...
 
 
 async def agreement(source: Verdicts, caller: Caller, wanted: Selection) -> dict[str, Any]:
     """The report over all classes together and over each."""
-    counts = await source.verdicts(caller, wanted)
-    quantiles = await source.wait_quantiles(caller, wanted) if counts else []
-    classes = sorted({count.prompt_class for count in counts}, key=lambda name: (name is None, name))
+    known = await source.comparisons(caller, wanted)
+    classes = sorted(known.compared, key=lambda one: (one.prompt_class is None, one.prompt_class))
     return {
-        "total": _report(counts, [q for q in quantiles if q.whole]),
+        "total": _report(_whole(classes), known.judged, [q for q in known.waits if q.whole]),
         "classes": [
-            {"class": name}
+            {"class": one.prompt_class}
             | _report(
-                [count for count in counts if count.prompt_class == name],
-                [q for q in quantiles if not q.whole and q.prompt_class == name],
+                one,
+                [judged for judged in known.judged if judged.prompt_class == one.prompt_class],
+                [q for q in known.waits if not q.whole and q.prompt_class == one.prompt_class],
             )
-            for name in classes
+            for one in classes
         ],
-    }
+    } | known.basis.told()
 
 
-def _report(counts: Sequence[VerdictCount], quantiles: Sequence[WaitQuantiles]) -> dict[str, Any]:
-    """What these counts say."""
-    n = sum(count.n for count in counts)
-    shares: dict[str, Any] = {
-        verdict: wilson(_n(c for c in counts if c.verdict == verdict), n)._asdict() for verdict in VERDICTS
-    }
-    return {"n": n, **shares, **_worth(counts, quantiles), **_judged(counts)}
+def _whole(classes: Sequence[Compared]) -> Compared:
+    """All classes together."""
+    names = [field.name for field in fields(Compared) if field.name != "prompt_class"]
+    return Compared(None, *(sum(getattr(one, name) for one in classes) for name in names))
 
 
-def _worth(counts: Sequence[VerdictCount], quantiles: Sequence[WaitQuantiles]) -> dict[str, Any]:
+def _report(compared: Compared, judged: Sequence[Judged], waits: Sequence[WaitQuantiles]) -> dict[str, Any]:
+    """What these runs say."""
+    n = compared.agree + compared.disagree + compared.unknown
+    shares: dict[str, Any] = {verdict: wilson(getattr(compared, verdict), n)._asdict() for verdict in VERDICTS}
+    return {"n": n, **shares, **_worth(compared, waits), **_judged(judged)}
+
+
+def _worth(compared: Compared, waits: Sequence[WaitQuantiles]) -> dict[str, Any]:
     """What the slow answer costs in time and money, and the part of the head start that can be used.
 
     The usable head start is the mean of time gained x agree: time won with an answer that did not stand is not won.
     """
-    waits = sum(count.waits for count in counts)
-    agreed = [count for count in counts if count.verdict == "agree"]
-    changed = [count for count in counts if count.verdict == "disagree"]
-    at = quantiles[0] if quantiles else None
+    at = waits[0] if waits else None
     return {
-        "extra_wait_ms": _mean(sum(c.wait_ms for c in counts), waits)._asdict()
+        "extra_wait_ms": _mean(compared.wait_ms, compared.waits)._asdict()
         | {"p50": at and at.p50_ms, "p95": at and at.p95_ms},
-        "wait_on_change_ms": _mean(sum(c.wait_ms for c in changed), sum(c.waits for c in changed))._asdict(),
-        "usable_head_start_ms": _mean(sum(c.ahead_ms for c in agreed), waits)._asdict(),
-        "fast_cost_usd": _mean(sum(c.fast_nano for c in counts) / 1e9, sum(c.fast_costs for c in counts))._asdict(),
-        "extra_cost_usd": _mean(sum(c.slow_nano for c in counts) / 1e9, sum(c.slow_costs for c in counts))._asdict(),
+        "wait_on_change_ms": _mean(compared.wait_on_change_ms, compared.waits_on_change)._asdict(),
+        "usable_head_start_ms": _mean(compared.head_start_ms, compared.waits)._asdict(),
+        "fast_cost_usd": _mean(compared.fast_nano / 1e9, compared.fast_costs)._asdict(),
+        "extra_cost_usd": _mean(compared.slow_nano / 1e9, compared.slow_costs)._asdict(),
     }
 
 
-def _judged(counts: Sequence[VerdictCount]) -> dict[str, Any]:
+def _judged(counts: Sequence[Judged]) -> dict[str, Any]:
     """What feedback says of the answers; every number has the n of the runs that were judged so."""
     fast = [count for count in counts if count.fast_correct is not None]
     slow = [count for count in counts if count.slow_correct is not None]
@@ -131,7 +147,7 @@ def _judged(counts: Sequence[VerdictCount]) -> dict[str, Any]:
     }
 
 
-def _n(counts: Iterable[VerdictCount]) -> int:
+def _n(counts: Iterable[Judged]) -> int:
     """How many runs."""
     return sum(count.n for count in counts)
 

@@ -2,9 +2,10 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from app.postgres.upkeep import Upkeep
 from app.record.store import EntryRejected, StoreUnavailable
@@ -14,6 +15,7 @@ logger = logging.getLogger(__name__)
 BEAT_S: Final = 5.0
 SWEEP_S: Final = 20.0
 ROLL_UP_S: Final = 5.0
+ROLL_UP_REST: Final = 20.0  # times as long as it took: a busy hour is counted anew from all its runs
 DAYS_S: Final = 3600.0
 RETRY_S: Final = 2.0
 DAYS_AHEAD: Final = 3
@@ -27,6 +29,15 @@ class Keep:
     log_days: int = 7
     run_days: int = 365
     silent_s: float = 60.0
+
+
+class Chore(NamedTuple):
+    """One chore, and how long it pauses: at least period_s, and at least rest times as long as it took."""
+
+    name: str
+    work: Callable[[], Awaitable[None]]
+    period_s: float
+    rest: float = 0.0
 
 
 class Chores:
@@ -44,29 +55,29 @@ class Chores:
     async def run(self) -> None:
         """Never returns; cancel it."""
         async with asyncio.TaskGroup() as group:
-            for name, chore, period_s in (
-                ("heartbeat", self._beat, BEAT_S),
-                ("sweep", self._sweep, SWEEP_S),
-                ("roll_up", self._roll_up, ROLL_UP_S),
-                ("days", self._days, DAYS_S),
+            for chore in (
+                Chore("heartbeat", self._beat, BEAT_S),
+                Chore("sweep", self._sweep, SWEEP_S),
+                Chore("roll_up", self._roll_up, ROLL_UP_S, ROLL_UP_REST),
+                Chore("days", self._days, DAYS_S),
             ):
-                group.create_task(self._again(name, chore, period_s), name=f"chore {name}")
+                group.create_task(self.again(chore), name=f"chore {chore.name}")
 
-    async def _again(self, name: str, chore: Callable[[], Awaitable[None]], period_s: float) -> None:
-        """One chore, again and again; sooner when it failed."""
+    async def again(self, chore: Chore, clock: Callable[[], float] = time.monotonic) -> None:
+        """One chore, again and again; sooner when the database is away."""
         while True:
+            began, pause_s = clock(), chore.period_s
             try:
-                await chore()
+                await chore.work()
             except (StoreUnavailable, EntryRejected) as error:
-                self.state[name] = error.message
-                await asyncio.sleep(min(RETRY_S, period_s))
+                self.state[chore.name] = error.message
+                pause_s = min(RETRY_S, pause_s)
             except Exception as error:  # a fault in one chore must not end the others
-                logger.exception("the chore %s failed", name)
-                self.state[name] = type(error).__name__
-                await asyncio.sleep(period_s)
+                logger.exception("the chore %s failed", chore.name)
+                self.state[chore.name] = type(error).__name__
             else:
-                self.state[name] = "ok"
-                await asyncio.sleep(period_s)
+                self.state[chore.name] = "ok"
+            await asyncio.sleep(max(pause_s, chore.rest * (clock() - began)))
 
     async def _beat(self) -> None:
         await self._upkeep.heartbeat(self._instance)

@@ -11,21 +11,24 @@ import asyncpg
 
 from app.errors import MalformedRequest, RecordUnavailable, TooManyExports
 from app.experiments.compare import Contest, Measured
-from app.experiments.deadline import LaneTime, Timed
+from app.experiments.deadline import LaneTime, Timed, Times
 from app.experiments.feedback import NAMES_MAX, Feedback
 from app.experiments.list import Filters
-from app.experiments.rollup import Selection
-from app.experiments.verdicts import VerdictCount, WaitQuantiles
+from app.experiments.rollup import Basis, Selection
+from app.experiments.verdicts import Compared, Comparisons, Judged, WaitQuantiles
+from app.postgres.cells import OF_VERDICTS, compared, lane_times, of_lane, wait_quantiles, whole_waits
 from app.postgres.conditions import cleaned, conditioned
 from app.postgres.listing import Statement
 from app.postgres.pool import CONNECT_S, Pool, translated
 from app.postgres.queries import QUERIES
 from app.postgres.records import loads, record
 from app.postgres.records import payload as payload_of
+from app.postgres.rollups import READ, Asked, Rollups, arguments_of
 from app.question import Caller
 from app.record.store import EntryRejected, StoreUnavailable
 
 READ_S: Final = 30.0  # for what reads many runs
+EXACT_RUNS: Final = 10_000  # of more a statistic is read from the roll-ups, where they can tell it
 EXPORTS_MAX: Final = 4
 BATCH_ROWS: Final = 100
 PAYLOAD_BATCH_ROWS: Final = 10  # each may hold megabytes
@@ -49,20 +52,30 @@ class Experiments:
         found = await self._fetch("payloads_of_runs", caller.id, [uuid.UUID(run_id) for run_id in run_ids])
         return {str(row["run_id"]): kept for row in found if (kept := payload_of(row)) is not None}
 
-    async def verdicts(self, caller: Caller, wanted: Selection) -> list[VerdictCount]:
-        """The caller's runs that have a verdict."""
-        found = await self._about("count_verdicts", wanted, caller.id)
-        return [VerdictCount(*row) for row in found]
+    async def comparisons(self, caller: Caller, wanted: Selection) -> Comparisons:
+        """The caller's runs that have a verdict, class by class; of many runs what the roll-ups say."""
+        rolled = await self._rolled(caller, wanted, Asked(("prompt_class",), OF_VERDICTS, measured=True))
+        judged = [Judged(*row) for row in await self._about("count_judged", wanted, caller.id)]
+        if sum(row["runs"] for row in rolled) <= EXACT_RUNS:
+            exact = [Compared(*row) for row in await self._about("count_verdicts", wanted, caller.id)]
+            waits = await self._about("wait_quantiles", wanted, caller.id) if exact else []
+            quantiles = [WaitQuantiles(row[0], row[1], *row["quantiles"]) for row in waits if row["quantiles"]]
+            return Comparisons(exact, judged, quantiles, Basis())
+        classes = [(one, waits) for one, waits in map(compared, rolled) if one.agree + one.disagree + one.unknown]
+        told = [wait_quantiles(one.prompt_class, waits, whole=False) for one, waits in classes if waits]
+        if together := whole_waits(waits for _, waits in classes):
+            told.append(wait_quantiles(None, together, whole=True))
+        return Comparisons([one for one, _ in classes], judged, told, await self._basis(caller, wanted))
 
-    async def wait_quantiles(self, caller: Caller, wanted: Selection) -> list[WaitQuantiles]:
-        """The waits of the same runs; none where no lane was measured."""
-        found = await self._about("wait_quantiles", wanted, caller.id)
-        return [WaitQuantiles(row[0], row[1], *row["quantiles"]) for row in found if row["quantiles"]]
-
-    async def lane_times(self, caller: Caller, wanted: Selection, timed: Timed) -> list[LaneTime]:
-        """How long the lanes of the caller's runs took."""
-        found = await self._about("lane_times", wanted, caller.id, timed.lane, timed.metric == "first_token")
-        return [LaneTime(*row) for row in found]
+    async def lane_times(self, caller: Caller, wanted: Selection, timed: Timed) -> Times:
+        """How long the lanes of the caller's runs took; of many runs what the roll-ups say."""
+        asked = Asked((), of_lane(timed.lane), timed.lane, measured=True)
+        rolled = await self._rolled(caller, wanted, asked)
+        if sum(row["runs"] for row in rolled) <= EXACT_RUNS:
+            found = await self._about("lane_times", wanted, caller.id, timed.lane, timed.metric == "first_token")
+            return Times([LaneTime(*row) for row in found], Basis())
+        times = [time for row in rolled for time in lane_times(row, timed)]
+        return Times(times, await self._basis(caller, wanted))
 
     async def outcomes(self, caller: Caller, contest: Contest, limit: int) -> list[Measured]:
         """At most limit of the caller's runs of both variants, newest first."""
@@ -120,6 +133,14 @@ class Experiments:
         """Everything that was said about a run, by name."""
         found = await self._fetch("feedback_of_run", caller.id, _uuid(run_id))
         return {row["name"]: _feedback(row) for row in found if row["name"] is not None} if found else None
+
+    async def _rolled(self, caller: Caller, wanted: Selection, asked: Asked) -> list[asyncpg.Record]:
+        """What the roll-ups say."""
+        return await self._rows(Statement(READ, arguments_of(caller, wanted, asked)))
+
+    async def _basis(self, caller: Caller, wanted: Selection) -> Basis:
+        """What an answer from the roll-ups rests on."""
+        return Basis(approximate=True, behind=await Rollups(self._pool).behind(caller, wanted))
 
     async def _about(self, query: str, wanted: Selection, *arguments: object) -> list[asyncpg.Record]:
         """The rows of a statistic."""

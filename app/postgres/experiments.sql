@@ -19,26 +19,46 @@ WHERE r.caller = $1 AND {wanted}
 ORDER BY r.created_at DESC, r.run_id DESC;
 
 -- name: count_verdicts
--- How often the two answers said the same, by class and by what feedback says of each answer; sums beside the counts.
--- wait is how much longer the slow lane took, ahead the same but 0 where it was first.
+-- How often the two answers said the same, by class; sums beside the counts of what they are over. A wait is how much
+-- longer the slow lane took, the head start the same but 0 where it was first.
 -- $1 caller; {wanted}: the conditions that are asked for.
-SELECT r.prompt_class,
-       r.agreement ->> 'verdict' AS verdict,
-       CASE WHEN jsonb_typeof(ff.value) = 'boolean' THEN ff.value::boolean END AS fast_correct,
-       CASE WHEN jsonb_typeof(sf.value) = 'boolean' THEN sf.value::boolean END AS slow_correct,
-       count(*) AS n,
-       count(slow.latency_ms - fast.latency_ms) AS waits,
-       coalesce(sum(slow.latency_ms - fast.latency_ms), 0) AS wait_ms,
-       coalesce(sum(greatest(slow.latency_ms - fast.latency_ms, 0)), 0) AS ahead_ms,
-       count(fast.cost_nano) AS fast_costs,
-       coalesce(sum(fast.cost_nano), 0)::double precision AS fast_nano,
-       count(slow.cost_nano) AS slow_costs,
-       coalesce(sum(slow.cost_nano), 0)::double precision AS slow_nano
-FROM runs AS r
-LEFT JOIN legs AS fast ON fast.run_id = r.run_id AND fast.lane = 'fast' AND fast.outcome = 'completed'
-LEFT JOIN legs AS slow ON slow.run_id = r.run_id AND slow.lane = 'slow' AND slow.outcome = 'completed'
-LEFT JOIN feedback AS ff ON ff.run_id = r.run_id AND ff.name = 'fast_correct'
-LEFT JOIN feedback AS sf ON sf.run_id = r.run_id AND sf.name = 'slow_correct'
+SELECT prompt_class,
+       count(*) FILTER (WHERE verdict = 'agree') AS agree,
+       count(*) FILTER (WHERE verdict = 'disagree') AS disagree,
+       count(*) FILTER (WHERE verdict = 'unknown') AS unknown,
+       count(wait_ms) AS waits,
+       coalesce(sum(wait_ms), 0) AS wait_ms,
+       count(wait_ms) FILTER (WHERE verdict = 'disagree') AS waits_on_change,
+       coalesce(sum(wait_ms) FILTER (WHERE verdict = 'disagree'), 0) AS wait_on_change_ms,
+       coalesce(sum(greatest(wait_ms, 0)) FILTER (WHERE verdict = 'agree'), 0) AS head_start_ms,
+       count(fast_nano) AS fast_costs,
+       coalesce(sum(fast_nano), 0)::double precision AS fast_nano,
+       count(slow_nano) AS slow_costs,
+       coalesce(sum(slow_nano), 0)::double precision AS slow_nano
+FROM (
+    SELECT r.prompt_class, r.agreement ->> 'verdict' AS verdict, slow.latency_ms - fast.latency_ms AS wait_ms,
+           fast.cost_nano AS fast_nano, slow.cost_nano AS slow_nano
+    FROM runs AS r
+    LEFT JOIN legs AS fast ON fast.run_id = r.run_id AND fast.lane = 'fast' AND fast.outcome = 'completed'
+    LEFT JOIN legs AS slow ON slow.run_id = r.run_id AND slow.lane = 'slow' AND slow.outcome = 'completed'
+    WHERE r.caller = $1
+      AND r.agreement IS NOT NULL
+      AND {wanted}
+) AS compared
+GROUP BY prompt_class;
+
+-- name: count_judged
+-- What feedback says of the answers of runs that have a verdict, by class and verdict.
+-- $1 caller; {wanted}: the conditions that are asked for.
+SELECT r.prompt_class, r.agreement ->> 'verdict' AS verdict, f.fast_correct, f.slow_correct, count(*) AS n
+FROM (
+    SELECT run_id,
+           bool_or(value = 'true') FILTER (WHERE name = 'fast_correct' AND jsonb_typeof(value) = 'boolean') AS fast_correct,
+           bool_or(value = 'true') FILTER (WHERE name = 'slow_correct' AND jsonb_typeof(value) = 'boolean') AS slow_correct
+    FROM feedback WHERE name IN ('fast_correct', 'slow_correct')
+    GROUP BY run_id
+) AS f
+JOIN runs AS r ON r.run_id = f.run_id
 WHERE r.caller = $1
   AND r.agreement IS NOT NULL
   AND {wanted}
