@@ -42,6 +42,7 @@ def rows(dsn: str, sql: str) -> list[Any]:
     """What PostgreSQL has."""
 
     async def read() -> list[Any]:
+        """The rows."""
         connection = await asyncpg.connect(dsn)
         try:
             return [tuple(row) for row in await connection.fetch(sql)]
