@@ -14,7 +14,7 @@ async def test_kills_lose_nothing() -> None:
     assert tally.runs > 0
 
 
-@pytest.mark.parametrize("fault", ["replies_lost", "renamed"])
+@pytest.mark.parametrize("fault", ["replies_lost"])
 async def test_outages_are_not_felt(fault: str) -> None:
     """While PostgreSQL is sick runs are called durable as ever, because they are, and afterwards none is missing."""
     results: list[Result] = []

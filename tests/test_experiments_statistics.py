@@ -7,9 +7,9 @@ import random
 from typing import Any
 
 import pytest
+from head_start import Pair, head_start
 from pasts import EPOCH, Site, closing, lane, opening, past
 
-from app.experiments.headstart import Pair, head_start
 from app.postgres.rollups import roll_up
 
 EMPTY = {"n": 0, "hits": 0, "share": None, "low": None, "high": None}

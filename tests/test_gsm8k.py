@@ -9,8 +9,8 @@ from typing import Any, Final
 import pytest
 
 from app.agreement import compare
-from app.experiments.headstart import regret
 from app.experiments.ranking import DOUBT, auroc
+from app.experiments.regret import regret
 
 _FOLDER: Final = Path(os.environ.get("TANDEM_TEST_DATA") or Path(__file__).parents[2] / "shared" / "data")
 _FILE: Final = _FOLDER / "gsm8k_pairs.jsonl.gz"

@@ -4,10 +4,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Final, NamedTuple, Protocol
 
-from app.experiments.headstart import Mean, regret
 from app.experiments.intervals import wilson
 from app.experiments.list import Verdict
 from app.experiments.ranking import DOUBT, auroc_counts
+from app.experiments.regret import Mean, regret
 from app.experiments.rollup import Basis, Selection
 from app.question import Caller
 

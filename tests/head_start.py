@@ -1,9 +1,10 @@
-"""What the fast answer is worth before the slow one: the head start one can use, its price, and the regret."""
+"""What the fast answers of some runs were worth, worked out run by run: the truth that statistics by SQL must meet."""
 
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
 from app.experiments.intervals import Share, wilson
+from app.experiments.regret import Mean
 
 
 class Pair(NamedTuple):
@@ -17,13 +18,6 @@ class Pair(NamedTuple):
     slow_ms: float | None = None
     fast_cost_nano: int | None = None
     slow_cost_nano: int | None = None
-
-
-class Mean(NamedTuple):
-    """A mean and how many values it is of; None of none."""
-
-    n: int
-    mean: float | None
 
 
 class HeadStart(NamedTuple):
@@ -45,16 +39,6 @@ class HeadStart(NamedTuple):
     wait_on_change_ms: Mean
     extra_cost_nano: Mean
     premium: Mean
-
-
-class Regret(NamedTuple):
-    """Runs with both answers judged. regret: fast wrong and slow right; reverse: fast right and slow wrong."""
-
-    n: int
-    fast_correct: Share
-    slow_correct: Share
-    regret: Share
-    reverse: Share
 
 
 def head_start(pairs: Iterable[Pair]) -> HeadStart:
@@ -81,14 +65,6 @@ def head_start(pairs: Iterable[Pair]) -> HeadStart:
         wait_on_change_ms=_mean([wait for wait, verdict in waits if verdict == "disagree"]),
         extra_cost_nano=_mean([row.slow_cost_nano for row in rows if row.slow_cost_nano is not None]),
         premium=Mean(len(costs), sum(fast for fast, _ in costs) / slow_total if slow_total else None),
-    )
-
-
-def regret(both: int, fast_only: int, slow_only: int, neither: int) -> Regret:
-    """From how many runs both answers were right, only the fast one, only the slow one, or neither."""
-    n = both + fast_only + slow_only + neither
-    return Regret(
-        n, wilson(both + fast_only, n), wilson(both + slow_only, n), wilson(slow_only, n), wilson(fast_only, n)
     )
 
 
