@@ -40,3 +40,14 @@ class MemoryJournal:
         """As the protocol says."""
         self.closings.append(closing)
         return _Receipt(self.delay_s)
+
+
+class Underway:
+    """Records that are on their way and never arrive."""
+
+    def may_have(self, run_id: str) -> bool:  # noqa: ARG002  # as Pending has it
+        """Everything of every run is."""
+        return True
+
+    async def arrival(self, run_id: str, within_s: float) -> None:
+        """The wait is over at once, in vain."""

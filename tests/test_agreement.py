@@ -2,14 +2,17 @@
 # ruff: noqa: RUF001  # signs that look alike are what is tested
 
 from decimal import Decimal
+from time import process_time
 from typing import Final
 
+import agreement_rows
 import pytest
 
 from app.agreement import VERSION, compare, final_number, normalised
 from app.events import Agreement
 
-AGREE: Final[list[tuple[str, str, str]]] = [
+AGREE: Final = [
+    *agreement_rows.AGREE,
     ("Paris", "Paris", "exact"),
     ("Paris.", "paris", "exact"),
     ("  The capital is Paris! ", "the capital\nis PARIS", "exact"),
@@ -44,7 +47,8 @@ AGREE: Final[list[tuple[str, str, str]]] = [
     ("(42)", "42", "final_number"),
     ("\\boxed{42}", "42", "final_number"),
 ]
-DISAGREE: Final[list[tuple[str, str, str]]] = [
+DISAGREE: Final = [
+    *agreement_rows.DISAGREE,
     ("42", "43", "final_number"),
     ("-5", "5", "final_number"),
     ("\u22125", "5", "final_number"),
@@ -61,7 +65,8 @@ DISAGREE: Final[list[tuple[str, str, str]]] = [
     ("6*7=43", "The answer is 42.", "final_number"),
 ]
 # What must not be called agreement, and is not called disagreement either.
-UNKNOWN: Final[list[tuple[str, str]]] = [
+UNKNOWN: Final = [
+    *agreement_rows.UNKNOWN,
     ("Paris", "London"),
     ("Paris", "It is Paris, the city on the Seine"),
     ("It is true.", "It is not true."),
@@ -200,3 +205,30 @@ def test_similarity_is_not_called_agreement() -> None:
     assert compare("Paris is it", "It is Paris") == Agreement("unknown", "none", VERSION, 1.0)
     assert compare("one two three four", "one two three five").similarity == 0.6
     assert compare("...", "!").similarity is None
+
+
+@pytest.mark.parametrize(
+    "odd",
+    ["[" * 3900, '{"a":' * 700, "{" + "9" * 3000 + "}", "[" + "9" * 3500 + "]", "#### " + "=" * 3000, "1/0", "B" * 99],
+)
+def test_no_structure_breaks_it(odd: str) -> None:
+    """No text raises, however deep or long."""
+    assert verdict(odd, "[1]")[0] in ("unknown", "disagree")
+    assert verdict(odd, "42 = 6 * 7 = 42")[0] in ("unknown", "disagree")
+
+
+@pytest.mark.parametrize(
+    "odd", ["1", "(", "=1+1", "1 x ", "The answer is A, ", "not ", "\n ", "[1,", "1 per ", "é ", "A is correct "]
+)
+def test_nothing_holds_it_up(odd: str) -> None:
+    """No expression runs away: eight times the odd text does not take sixty-four times as long."""
+    eighth, whole = (min(_seconds(odd, length) for _ in range(3)) for length in (490, 3920))
+    assert whole < 30 * eighth + 0.002
+
+
+def _seconds(odd: str, length: int) -> float:
+    """The processor time of comparing an odd text of that length."""
+    text = (odd * length)[:length]
+    began = process_time()
+    compare(text, text + "\n2 + 3 = 8")
+    return process_time() - began

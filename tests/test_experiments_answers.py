@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
+from journals import Underway
 from pasts import EPOCH, Site, closing, lane, opening, parts_over, past
 
 from app.main import create_app
@@ -38,7 +39,7 @@ def test_a_remark_is_kept_like_a_label(mode: Any, kept: bool) -> None:
 
 async def test_feedback_on_a_run_whose_record_is_on_its_way(past: Site, pool: Pool, dsn: str) -> None:
     """Feedback that comes before the record is a 409 to be repeated, not a run that does not exist."""
-    parts = replace(parts_over(pool, dsn), on_its_way=lambda _: True)
+    parts = replace(parts_over(pool, dsn), pending=Underway())
     transport = httpx.ASGITransport(create_app(parts, guard_loopback=False))
     async with httpx.AsyncClient(transport=transport, base_url="http://past") as client:
         path = f"/api/experiments/{opening().run_id}/feedback/note"

@@ -11,6 +11,7 @@ import entries
 import httpx
 import pytest
 from filing import filed
+from journals import Underway
 from processes import LONG, fresh_home, running
 from seen import events_in
 from servers import serving
@@ -69,7 +70,7 @@ async def test_an_outcome_on_its_way_is_waited_for(dsn: str, interrupted: bool) 
         start = entries.opening(caller="local")
         records: Any = server.parts.records
         await records.write(filed(Interruption(start, start.created_at) if interrupted else start))
-        parts = replace(server.parts, on_its_way=lambda _: True)
+        parts = replace(server.parts, pending=Underway())
         with pytest.raises(RunNotLive):
             await resume(parts, Caller("local"), start.run_id, 3)
         assert (await resume(server.parts, Caller("local"), start.run_id, 3)).status_code == 200

@@ -8,6 +8,7 @@ import shutil
 import sqlite3
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import spools
 from memory_store import MemoryStore
 
 from app.errors import AuditFull, StartupError
+from app.question import Labels
 from app.record.backlog import Limits, Steps
 from app.record.codec import FORMAT, encode
 from app.record.entry import CLOSED, INTERRUPTED, OPENED, Entry
@@ -229,6 +231,23 @@ async def test_an_entry_that_cannot_be_prepared_loses_its_payload(tmp_path: Path
     assert store.runs[start.run_id].entry.opening.question.messages[0].content == ""
     assert "could not be prepared (ValueError)" in caplog.text
     assert "secret" not in re.sub(r"File .*", "", caplog.text)
+
+
+async def test_an_entry_that_can_never_be_prepared_loses_its_labels_too(tmp_path: Path) -> None:
+    """When redaction fails on what is left as well, no word of a client's is kept, in the store or on the disk."""
+
+    def prepare(entry: Entry) -> Entry:
+        """Never works."""
+        raise ValueError
+
+    store = MemoryStore()
+    async with spools.journal(tmp_path, store, steps=Steps(prepare)) as journal:
+        labels = Labels("a-secret", "a-secret", "a-secret", ("a-secret",))
+        start = entries.opening(question=replace(entries.question("a-secret"), labels=labels))
+        assert await journal.closed(entries.closing(start)).durable(5)
+        assert b"a-secret" not in spools.content(tmp_path)
+        assert await journal.drain(5)
+    assert store.runs[start.run_id].entry.opening.question.labels == Labels()
 
 
 async def test_what_memory_cannot_hold_is_read_from_the_disk(tmp_path: Path) -> None:

@@ -33,12 +33,7 @@ class Laid(NamedTuple):
     """A dead letter, since when it lies, and how to take it away once it is stored."""
 
     at: datetime
-    run_id: str | None
-    version: int | None
-    reason: str
-    error: str
-    digest: bytes
-    encoded: bytes
+    letter: DeadLetter
     drop: Callable[[], Awaitable[None]]
 
 
@@ -58,17 +53,13 @@ async def _dead_letters(settings: Settings, retry: bool, limit: int, console: Co
     left = 0
     async with opened(settings) as (_, pool):
         letters, store = Letters(pool), RunStore(pool)
-        kept = [
-            Laid(one.created_at, one.run_id, one.version, one.reason, one.error, one.digest, one.encoded,
-                 partial(letters.drop, one.id))
-            for one in await letters.newest(limit)
-        ]  # fmt: skip
-        for letter in (*_files(settings.spool_path / LETTERS), *kept):
-            now = f"{len(letter.encoded):,}"
+        kept = [Laid(at, letter, partial(letters.drop, number)) for number, at, letter in await letters.newest(limit)]
+        for laid in (*_files(settings.spool_path / LETTERS), *kept):
+            letter, now = laid.letter, f"{len(laid.letter.encoded):,}"
             if retry:
-                now = await _again(store, letter)
+                now = await _again(store, laid)
                 left += now not in ("stored", "duplicate")
-            when = letter.at.astimezone(UTC).isoformat(timespec="seconds")
+            when = laid.at.astimezone(UTC).isoformat(timespec="seconds")
             table.add_row(f"{when}\n{letter.run_id or '?'} v{letter.version or '?'}", letter.reason, letter.error, now)
     if table.row_count:
         table.columns[0].no_wrap = True  # an id that is broken in two cannot be searched for
@@ -88,11 +79,7 @@ def _files(folder: Path) -> Iterator[Laid]:
             )
         except (ValueError, TypeError, KeyError) as error:
             raise Unreadable(f"{path}: is no dead letter") from error
-        yield Laid(datetime.fromtimestamp(path.stat().st_mtime, UTC), *_told(letter), partial(_unlink, path))
-
-
-def _told(letter: DeadLetter) -> tuple[str | None, int | None, str, str, bytes, bytes]:
-    return letter.run_id, letter.version, letter.reason, letter.error, letter.digest, letter.encoded
+        yield Laid(datetime.fromtimestamp(path.stat().st_mtime, UTC), letter, partial(_unlink, path))
 
 
 async def _unlink(path: Path) -> None:
@@ -100,12 +87,12 @@ async def _unlink(path: Path) -> None:
     await asyncio.to_thread(path.unlink, missing_ok=True)
 
 
-async def _again(store: RunStore, letter: Laid) -> str:
+async def _again(store: RunStore, laid: Laid) -> str:
     """What becomes of a dead letter when it is tried once more; what is stored is taken away."""
     try:
-        (fate,) = await store.write([Filed(decode(letter.encoded), letter.digest)])
+        (fate,) = await store.write([Filed(decode(laid.letter.encoded), laid.letter.digest)])
     except (EntryRejected, Undecodable) as error:
         return f"not stored: {error.message}"
     if fate != "conflict":
-        await letter.drop()
+        await laid.drop()
     return fate

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -132,17 +132,20 @@ def _lane(asked: LaneBody | None, default: LaneAsk, deadline_s: float) -> LaneAs
     )
 
 
-async def read_body(request: Request, max_bytes: int) -> ReasonBody:
-    """The body of a POST, bounded in size and time. Raises BodyTooLarge, WrongContentType, MalformedRequest."""
+_Body = TypeVar("_Body", bound=BaseModel)
+
+
+async def read_body(request: Request, max_bytes: int, shape: type[_Body]) -> _Body:
+    """A body of that shape, bounded in size and time. Raises BodyTooLarge, WrongContentType, MalformedRequest."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
-        raise WrongContentType("send the question as JSON with `content-type: application/json`")
-    text = await read_bytes(request, max_bytes)
+        raise WrongContentType("send the body as JSON with `content-type: application/json`")
+    text = await _bytes(request, max_bytes)
     try:
-        body = ReasonBody.model_validate_json(text)
+        body = shape.model_validate_json(text)
     except ValidationError as error:
         raise invalid(error.errors(include_url=False, include_input=False, include_context=False)) from None
-    DISTINCT.decode(text.decode())
+    _DECODER.decode(text.decode())
     return body
 
 
@@ -154,16 +157,15 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-DISTINCT = json.JSONDecoder(object_pairs_hook=_distinct)
+_DECODER = json.JSONDecoder(object_pairs_hook=_distinct)
 
 
 async def discard_body(request: Request, max_bytes: int) -> None:
     """Read a body that nobody needs: behind what is unread the server would not see the client leave."""
-    await read_bytes(request, max_bytes)
+    await _bytes(request, max_bytes)
 
 
-async def read_bytes(request: Request, max_bytes: int) -> bytes:
-    """The whole body, bounded in size and time. Raises BodyTooLarge, MalformedRequest."""
+async def _bytes(request: Request, max_bytes: int) -> bytes:
     if int(request.headers.get("content-length") or 0) > max_bytes:
         raise _too_large(max_bytes)
     parts, size = [], 0

@@ -54,7 +54,7 @@ def router(past: Past) -> APIRouter:
         export = await past.reads.export(LOCAL, query.filters(), payload=query.payload)
         try:  # a database that does not answer is told while a refusal is still possible
             first = await export.batch()
-        except BaseException:
+        except BaseException:  # cancelled too: no response owns the export yet
             export.close()
             raise
         return ExportResponse(export, _chunks(export, encoder, first), query.format)

@@ -13,17 +13,14 @@ from pydantic import (
     StrictFloat,
     StrictInt,
     StrictStr,
-    ValidationError,
 )
 from pydantic_core import PydanticCustomError
 from starlette.responses import Response
 
-from app.errors import WrongContentType
 from app.experiments.feedback import Feedback, checked, checked_name
-from app.http.body import DISTINCT, read_bytes
+from app.http.body import read_body
 from app.http.describe import RunId
 from app.http.parts import LOCAL, Parts, Past
-from app.http.problems import invalid
 from app.http.resume import arrived, unknown
 
 PATH = "/api/experiments/{run_id}/feedback/{name}"
@@ -85,14 +82,7 @@ def router(parts: Parts, past: Past) -> APIRouter:
 async def _said(request: Request, name: str) -> Feedback:
     """What the body says under that name. Raises BodyTooLarge, WrongContentType, MalformedRequest."""
     checked_name(name)
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-        raise WrongContentType("send the feedback as JSON with `content-type: application/json`")
-    text = await read_bytes(request, MAX_BODY_BYTES)
-    try:
-        body = FeedbackBody.model_validate_json(text)
-    except ValidationError as error:
-        raise invalid(error.errors(include_url=False, include_input=False, include_context=False)) from None
-    DISTINCT.decode(text.decode())
+    body = await read_body(request, MAX_BODY_BYTES, FeedbackBody)
     return checked(name, body.value, body.comment)
 
 

@@ -100,11 +100,34 @@ class Readiness(Protocol):
         ...
 
 
+class Pending(Protocol):
+    """What is on its way to the record."""
+
+    def may_have(self, run_id: str) -> bool:
+        """Whether something of that run may be."""
+        ...
+
+    async def arrival(self, run_id: str, within_s: float) -> None:
+        """Wait until nothing of that run is, within_s seconds at most."""
+        ...
+
+
+class Nothing:
+    """Nothing is on its way."""
+
+    def may_have(self, run_id: str) -> bool:  # noqa: ARG002  # as Pending has it
+        """No run has anything."""
+        return False
+
+    async def arrival(self, run_id: str, within_s: float) -> None:
+        """There is nothing to wait for."""
+
+
 @dataclass(frozen=True, slots=True)
 class Parts:
     """Everything the HTTP side is given. told: the number of the `done` that was given for an interrupted run.
 
-    on_its_way: whether the record of that run may come yet, though PostgreSQL has none.
+    pending: which records may come yet, though PostgreSQL has none.
 
     Without a past there are no statistics, exports and feedback.
     """
@@ -117,7 +140,7 @@ class Parts:
     max_body_bytes: int
     version: str
     past: Past | None = None
-    on_its_way: Callable[[str], bool] = lambda _: False
+    pending: Pending = field(default_factory=Nothing)
     told: LRUCache[str, int] = field(default_factory=lambda: LRUCache(10_000))
 
 

@@ -21,7 +21,7 @@ def asker(parts: Parts) -> Handler:
         if seen is not None:  # a client that comes back by asking again means the run it was reading
             await discard_body(request, parts.max_body_bytes)
             return await resume(parts, LOCAL, *seen)
-        return answer(parts, await read_body(request, parts.max_body_bytes))
+        return answer(parts, await read_body(request, parts.max_body_bytes, ReasonBody))
 
     return ask
 

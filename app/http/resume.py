@@ -1,6 +1,5 @@
 """Coming back to a run: the rest of its stream, from this instance or from the record, and never a second race."""
 
-import asyncio
 import re
 from datetime import UTC, datetime, timedelta
 
@@ -15,7 +14,7 @@ from app.question import Caller
 from app.reasoning.run import split
 
 OVERDUE = timedelta(seconds=30)  # a run that is still open this long after its deadline has lost its server
-LOOKS, LOOK_S = 25, 0.02
+ARRIVAL_S = 0.5
 _ID = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}):(\d{1,9})")
 
 
@@ -47,7 +46,7 @@ async def _from_record(parts: Parts, caller: Caller, run_id: str, after: int, he
     stored = await parts.records.log(caller, run_id)
     if stored is None:
         raise unknown(parts, run_id)
-    if parts.on_its_way(run_id) and (stored.status == "running" or stored.reason == "interrupted"):
+    if parts.pending.may_have(run_id) and (stored.status == "running" or stored.reason == "interrupted"):
         raise RunNotLive("how the run ended may be on its way to the record; ask again in a moment")
     overdue = stored.created_at + timedelta(milliseconds=stored.deadline_ms) + OVERDUE < datetime.now(UTC)
     if stored.status == "running" and not overdue:
@@ -66,15 +65,13 @@ async def _from_record(parts: Parts, caller: Caller, run_id: str, after: int, he
 
 async def arrived(parts: Parts, run_id: str) -> None:
     """Wait a moment for a record that is on its way, so that who asks right behind `done` finds it."""
-    for _ in range(LOOKS):
-        if not parts.on_its_way(run_id):
-            return
-        await asyncio.sleep(LOOK_S)
+    if parts.pending.may_have(run_id):
+        await parts.pending.arrival(run_id, ARRIVAL_S)
 
 
 def unknown(parts: Parts, run_id: str) -> NoSuchRun | RunNotLive:
     """What to say of a run that the record does not have: it may be on its way there."""
-    if parts.on_its_way(run_id):
+    if parts.pending.may_have(run_id):
         return RunNotLive("the record of this run may be on its way; ask again in a moment")
     return NoSuchRun("there is no such run of yours")
 

@@ -93,7 +93,7 @@ class Experiments:
         export = Export(self._exports, payload=payload)
         try:
             await export.open(self._dsn, conditioned("export_runs", filters, caller.id, payload))
-        except BaseException:
+        except BaseException:  # cancelled too: nobody has it yet to close it
             export.close()
             raise
         return export

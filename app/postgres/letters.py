@@ -2,23 +2,19 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from app.postgres.pool import Pool
 from app.postgres.queries import QUERIES
+from app.record.store import DeadLetter
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """A dead letter as it is kept; encoded is the entry as it was."""
+class Kept(NamedTuple):
+    """A dead letter, its number, and when it was kept."""
 
     id: int
     created_at: datetime
-    run_id: str | None
-    version: int | None
-    reason: str
-    error: str
-    digest: bytes
-    encoded: bytes
+    letter: DeadLetter
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,16 +38,7 @@ class Letters:
         async with self._pool.connection() as connection:
             rows = await connection.fetch(QUERIES["list_letters"], limit)
         return [
-            Kept(
-                id=row["id"],
-                created_at=row["created_at"],
-                run_id=None if row["run_id"] is None else str(row["run_id"]),
-                version=row["version"],
-                reason=row["reason"],
-                error=row["error"],
-                digest=row["digest"],
-                encoded=row["encoded"],
-            )
+            Kept(row["id"], row["created_at"], DeadLetter(**{name: row[name] for name in DeadLetter._fields}))
             for row in rows
         ]
 

@@ -1,6 +1,6 @@
 -- name: list_letters
 -- Dead letters, the newest first. $1 how many.
-SELECT id, created_at, run_id, version, reason, error, length(encoded) AS bytes, digest, encoded
+SELECT id, created_at, run_id, version, reason, error, digest, encoded
 FROM dead_letters ORDER BY id DESC LIMIT $1;
 
 -- name: count_letters

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from app.record.codec import Undecodable, cleaned, decode, digest, encode, stripped
+from app.record.codec import Undecodable, cleaned, decode, digest, encode, stripped, unlabelled
 from app.record.entry import Closing, Entry
 from app.record.ledger import End
 from app.record.store import DeadLetter
@@ -196,15 +196,15 @@ def _encodable(entry: Entry) -> tuple[Entry, bytes]:
 
 
 def _bare(entry: Entry, prepare: Prepare) -> tuple[Entry | None, bytes]:
-    """The entry without payload, prepared if that works now; the name of its run if nothing works."""
+    """The entry without payload, prepared if that works now, else without labels; its run's name if nothing works."""
     try:
         bare = cleaned(stripped(entry))
     except Exception:  # noqa: BLE001  # a fault of our own in one entry must not stop all the others
         return None, f"{type(entry).__name__} of run {entry.opening.run_id!a}".encode()
     try:
         return _encodable(prepare(bare))
-    except Exception:  # noqa: BLE001  # there is nothing left in it that must be redacted
-        return _encodable(bare)
+    except Exception:  # noqa: BLE001  # without its labels too there is nothing left in it that must be redacted
+        return _encodable(unlabelled(bare))
 
 
 def estimated(entry: Entry) -> int:

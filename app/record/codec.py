@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from app.errors import TandemError
 from app.events import clean
+from app.question import Labels
 from app.record.entry import Closing, ContentNote, Entry, Interruption, LaneRecord, Opening
 
 FORMAT: Final = b"\x01"
@@ -59,6 +60,13 @@ def stripped(entry: Entry) -> Entry:
         return replace(entry, opening=opening)
     lanes = {name: _silent(record) for name, record in entry.lanes.items()}
     return replace(entry, opening=opening, lanes=lanes, log=b"", at_ms=(), content=_noted(entry.content, "payload"))
+
+
+def unlabelled(entry: Entry) -> Entry:
+    """A stripped entry without its labels too: the last words of a client's that it had."""
+    if isinstance(entry, Opening):
+        return replace(entry, question=changed(entry.question, labels=Labels()))
+    return replace(entry, opening=unlabelled(entry.opening))
 
 
 def cleaned(entry: Entry) -> Entry:

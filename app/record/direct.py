@@ -6,10 +6,10 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final, Self, TypeVar
+from typing import Final, Self, TypeVar, Unpack
 
-from app.record.backlog import Item, Limits, Steps, shape
-from app.record.intake import Intake, Policy, State
+from app.record.backlog import Item, Steps, shape
+from app.record.intake import How, Intake, State
 from app.record.ledger import End, Tally
 from app.record.replay import lines
 from app.record.store import DeadLetter, Store
@@ -115,17 +115,8 @@ class DirectJournal(Intake):
 
     sink = "direct"
 
-    def __init__(
-        self,
-        store: Store,
-        *,
-        steps: Steps | None = None,
-        policy: Policy = "refuse",
-        limits: Limits | None = None,
-    ) -> None:
-        super().__init__(policy, limits or Limits(), Tally())
-        self._store = store
-        self._steps = steps or Steps()
+    def __init__(self, store: Store, **how: Unpack[How]) -> None:
+        super().__init__(store, **how)
         self._backlog = MemoryBacklog(self._tally, self._steps)
 
     async def __aenter__(self) -> Self:
@@ -133,7 +124,7 @@ class DirectJournal(Intake):
         self._stack.push_async_callback(self._print_old, float("inf"))
         watch = asyncio.create_task(self._watch(), name="audit-fallback")
         self._stack.push_async_callback(_ended, watch)
-        await self._drain_into(self._backlog, self._store, self._steps)
+        await self._drain_from(self._backlog)
         return self
 
     async def _watch(self) -> None:

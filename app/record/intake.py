@@ -1,11 +1,13 @@
 """What both journals have in common: whether there is room, what is done when there is none, the books, the drainer."""
 
+import asyncio
+import contextlib
 import logging
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from typing import Final, Literal, Self
+from typing import Final, Literal, Self, TypedDict
 
 from app.errors import AuditFull
 from app.record.backlog import Backlog, Item, Limits, Steps, Ticket, estimated
@@ -18,9 +20,19 @@ from app.record.store import Store
 Policy = Literal["refuse", "metadata"]
 State = Mapping[str, str | int | float]
 
+NO_STEPS: Final = Steps()
+BOUNDS: Final = Limits()
 OPENINGS_SHARE: Final = 0.75  # of the bounds; the rest is for closings, which say more
 OPENING_BYTES: Final = 2000  # about, of a new run
 RESERVE_SHARE: Final = 1.05  # of the bounds; what is beyond them is for entries without payload
+
+
+class How(TypedDict, total=False):
+    """What a journal is told beside where things go."""
+
+    steps: Steps
+    policy: Policy
+    limits: Limits
 
 
 class Intake(ABC):
@@ -32,19 +44,28 @@ class Intake(ABC):
 
     sink: str
 
-    def __init__(self, policy: Policy, limits: Limits, tally: Tally) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        steps: Steps = NO_STEPS,
+        policy: Policy = "refuse",
+        limits: Limits = BOUNDS,
+    ) -> None:
+        self._store = store
+        self._steps = steps
         self._policy = policy
         self._limits = limits
-        self._tally = tally
+        self._tally = Tally()
         self._sparing = Sparing()
         self._stack = AsyncExitStack()
         self._seq = time.time_ns()  # beyond the places of every process before
         self._drainer: Drainer
 
-    async def _drain_into(self, backlog: Backlog, store: Store, steps: Steps) -> None:
+    async def _drain_from(self, backlog: Backlog) -> None:
         """Start the drainer; it ends with the stack."""
         self._drainer = await self._stack.enter_async_context(
-            Drainer(backlog, store, self._tally, self._limits, steps.fill)
+            Drainer(backlog, self._store, self._tally, self._limits, self._steps.fill)
         )
 
     @abstractmethod
@@ -123,6 +144,13 @@ class Intake(ABC):
     @abstractmethod
     def may_have(self, run_id: str) -> bool:
         """Whether an entry of that run may still be on its way to the store."""
+
+    async def arrival(self, run_id: str, within_s: float) -> None:
+        """Wait until nothing of that run is on its way, within_s seconds at most."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                while self.may_have(run_id):
+                    await self._tally.moved.wait()
 
     @property
     def ledger(self) -> Ledger:

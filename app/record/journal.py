@@ -1,11 +1,10 @@
 """The journal of a server with a durable disk: an entry is durable when the spool has it; the drainer does the rest."""
 
 import logging
-from typing import Final, Self
+from typing import Final, Self, Unpack
 
-from app.record.backlog import Item, Limits, Steps, shape
-from app.record.intake import Intake, Policy, State
-from app.record.ledger import Tally
+from app.record.backlog import Item, shape
+from app.record.intake import How, Intake, State
 from app.record.replay import lines
 from app.record.spool import Spool
 from app.record.spool_backlog import SpoolBacklog
@@ -24,26 +23,16 @@ class SpoolJournal(Intake):
 
     sink = "spool"
 
-    def __init__(
-        self,
-        spool: Spool,
-        store: Store,
-        *,
-        steps: Steps | None = None,
-        policy: Policy = "refuse",
-        limits: Limits | None = None,
-    ) -> None:
-        super().__init__(policy, limits or Limits(), Tally())
+    def __init__(self, spool: Spool, store: Store, **how: Unpack[How]) -> None:
+        super().__init__(store, **how)
         self._spool = spool
-        self._store = store
-        self._steps = steps or Steps()
         self._backlog = SpoolBacklog(spool, self._limits, self._tally)
 
     async def __aenter__(self) -> Self:
         await self._spool.open(self._steps.prepare, self._backlog.report)
         self._seq = max(self._seq, self._backlog.last_seq)
         self._stack.push_async_callback(self._end_spool)
-        await self._drain_into(self._backlog, self._store, self._steps)
+        await self._drain_from(self._backlog)
         return self
 
     async def _end_spool(self) -> None:

@@ -60,6 +60,7 @@ class Tally:
     adopted: int = 0
     interrupted: int = 0
     idle: asyncio.Event = field(default_factory=asyncio.Event)
+    moved: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
         self.idle.set()
@@ -108,7 +109,9 @@ class Tally:
         self._rest()
 
     def _rest(self) -> None:
-        """Wake who waits for the end of the work."""
+        """Wake who waits for the end of the work, and who waits for one piece of it."""
+        self.moved.set()
+        self.moved.clear()
         if not self.spooled + self.in_flight:
             self.idle.set()
 

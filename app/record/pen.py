@@ -126,7 +126,7 @@ class Pen:
         except Exception:  # the record outlives a fault in its writer; what was in hand is tried again
             logger.exception("the writer of the spool failed; it goes on")
             self._strand([item for item in group.items if item not in self._homeless])
-            time.sleep(RETRY_S)
+            time.sleep(RETRY_S)  # the pen has a thread of its own
         finally:
             self._busy_since = None
         return going
@@ -146,7 +146,7 @@ class Pen:
                 if len(group.items) >= GROUP_ENTRIES or size >= GROUP_BYTES:
                     return True
                 if time.perf_counter() - rested > SLICE_S:
-                    time.sleep(REST_S)
+                    time.sleep(REST_S)  # lets the event loop have the interpreter
                     rested = time.perf_counter()
                 command = self.queue.get_nowait()
         except queue.Empty:

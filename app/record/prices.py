@@ -27,6 +27,7 @@ _WRAPPED: Final = re.compile(r"[a-z]+:[^@]*@(?=[a-z]+:.)")
 _MODEL: Final = re.compile(r"[a-z]+:.+")
 
 # A provider's model at a base URL, and its list price if there is one. Slow; raises nothing.
+UNLISTED: Final = ("local:", "scripted:")  # no list has them: the heavy list need not be loaded to say so
 Lookup = Callable[[str, str | None], "Tariff | None"]
 
 
@@ -81,6 +82,8 @@ class PriceBook:
         if (override := self._override(model)) is not None:
             return override
         key = (_unwrapped(model), base_url)
+        if key[0].startswith(UNLISTED):
+            return None
         if key not in self._found:
             with self._looking:
                 if key not in self._found:

@@ -83,7 +83,7 @@ class Shelf:
         self._db.text_factory = lambda text: text.decode(errors="replace")
         try:
             self._prepare(path)
-        except BaseException:
+        except BaseException:  # what failed must leave no transaction or file open
             self._db.close()
             raise
 
@@ -118,7 +118,7 @@ class Shelf:
             self._db.executemany(_REPLACE, unfinished)
             self._db.execute("DELETE FROM entries WHERE drained = 1")
             self._db.execute("COMMIT")
-        except BaseException:
+        except BaseException:  # what failed must leave no transaction or file open
             self._rollback()
             raise
         entries, size, last_seq, oldest = self._db.execute(_SUMS).fetchone()
@@ -149,7 +149,7 @@ class Shelf:
             self._db.executemany("UPDATE entries SET drained = 1 WHERE seq = ?", [(seq,) for seq in parked.values()])
             self._db.executemany("DELETE FROM entries WHERE seq = ?", gone)
             self._db.execute("COMMIT")
-        except BaseException:
+        except BaseException:  # what failed must leave no transaction or file open
             self._rollback()
             raise
         self._open |= opened

@@ -75,7 +75,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             ping_s=settings.ping_s,
             max_body_bytes=settings.max_body_bytes,
             version=__version__,
-            on_its_way=journal.may_have,
+            pending=journal,
             past=Past(Experiments(readers, dsn), Rollups(readers, settings.slow_threshold_ms), mask),
         )
         services = Services(parts, journal)
