@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 import pytest
@@ -16,6 +17,7 @@ from app.postgres.embedded import DATABASE, EmbeddedPostgres
 from app.postgres.migrate import migrate
 from app.postgres.pool import Pool
 from app.postgres.runs import RunStore
+from bench.proxy import Proxy
 
 _numbers = itertools.count()
 # What a test writes need not survive a power cut.
@@ -69,6 +71,14 @@ async def pool(dsn: str) -> AsyncIterator[Pool]:
     """A pool on a fresh, migrated database."""
     async with Pool(dsn) as pool:
         yield pool
+
+
+@pytest_asyncio.fixture
+async def proxy(dsn: str) -> AsyncIterator[tuple[Proxy, str]]:
+    """A network to a fresh, migrated database that can be cut, and the address through it."""
+    parts = urlsplit(dsn)
+    async with Proxy(parse_qs(parts.query)["host"][0] + "/.s.PGSQL.5432") as network:
+        yield network, f"postgresql://tandem@127.0.0.1:{network.port}{parts.path}?sslmode=disable"
 
 
 @pytest.fixture

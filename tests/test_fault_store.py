@@ -3,8 +3,7 @@
 import asyncio
 import dataclasses
 import random
-from collections.abc import AsyncIterator
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 import entries
 import pytest
@@ -99,15 +98,6 @@ async def test_a_read_only_database_is_unavailable(dsn: str) -> None:
     async with Pool(dsn) as pool:
         with pytest.raises(StoreUnavailable, match="25006"):
             await RunStore(pool).write(filed(entries.opening()))
-
-
-@pytest.fixture
-async def proxy(dsn: str) -> AsyncIterator[tuple[Proxy, str]]:
-    """A network to the database that can be cut, and the address through it."""
-    parts = urlsplit(dsn)
-    socket = parse_qs(parts.query)["host"][0] + "/.s.PGSQL.5432"
-    async with Proxy(socket) as proxy:
-        yield proxy, f"postgresql://tandem@127.0.0.1:{proxy.port}{parts.path}?sslmode=disable"
 
 
 async def test_a_lost_reply_leaves_one_row(proxy: tuple[Proxy, str]) -> None:
