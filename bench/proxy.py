@@ -34,36 +34,33 @@ class Proxy:
         """Cut every connection and refuse new ones."""
         if self._server is not None:
             self._server.close()
-        for task in self._tasks:
+        await asyncio.sleep(0)  # a connection that was accepted just now has its task in the next turn
+        tasks = list(self._tasks)
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(0)  # in which what was aborted is closed
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection: two pumps, the end of either ends both."""
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
-        try:
+        with contextlib.ExitStack() as stack, contextlib.suppress(OSError, asyncio.CancelledError):
+            stack.callback(self._tasks.discard, task)
+            stack.callback(writer.transport.abort)
             server_reader, server_writer = await asyncio.open_unix_connection(self._socket)
-        except OSError:  # nobody is behind us
-            writer.transport.abort()
-            self._tasks.discard(task)
-            return
-        pumps = [
-            asyncio.create_task(self._pump(reader, server_writer)),
-            asyncio.create_task(self._pump(server_reader, writer, replies=True)),
-        ]
-        try:
-            await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
-        except asyncio.CancelledError:
-            pass  # the proxy goes down
-        finally:
-            for pump in pumps:
-                pump.cancel()
-            await asyncio.gather(*pumps, return_exceptions=True)
-            for end in (writer, server_writer):
-                end.transport.abort()
-            self._tasks.discard(task)
+            stack.callback(server_writer.transport.abort)
+            pumps = [
+                asyncio.create_task(self._pump(reader, server_writer)),
+                asyncio.create_task(self._pump(server_reader, writer, replies=True)),
+            ]
+            try:
+                await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for pump in pumps:
+                    pump.cancel()
+                await asyncio.gather(*pumps, return_exceptions=True)
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, replies: bool = False) -> None:
         """Carry bytes one way until there are no more, or one reply is to be lost."""
