@@ -18,4 +18,4 @@ def create_app(parts: Parts, *, guard_loopback: bool) -> ASGIApp:
         app.include_router(routes.router(parts))
     console.install(app)
     shortcut = Shortcut(app, "POST", reason.PATH, reason.asker(parts))
-    return edge.Edge(shortcut, guard_loopback=guard_loopback)
+    return edge.Edge(shortcut, guard_loopback=guard_loopback, identify=parts.identify)

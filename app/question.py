@@ -47,9 +47,10 @@ class Labels:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks. Every query for a run or a record is scoped to this id."""
+    """Who asks. Every query for a run or a record is scoped to this id; a tenant is a group of callers."""
 
     id: str
+    tenant: str = ""
 
 
 @dataclass(frozen=True, slots=True)

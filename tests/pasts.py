@@ -12,7 +12,8 @@ import uuid_utils
 
 from app.events import Agreement, LaneEnd, Usage
 from app.experiments.feedback import Feedback
-from app.http.parts import LOCAL, Parts, Past
+from app.http.callers import LOCAL
+from app.http.parts import Parts, Past
 from app.main import create_app
 from app.postgres.experiments import Experiments
 from app.postgres.pool import Pool

@@ -10,7 +10,7 @@ import pytest
 from pasts import Site, past
 
 from app.experiments.feedback import Feedback
-from app.http.parts import LOCAL
+from app.http.callers import LOCAL
 from app.record.importing import Import, read_lines
 
 # The fast and the slow answer, how long each took, whether each was right.

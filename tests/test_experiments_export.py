@@ -21,7 +21,7 @@ from pasts import Site, closing, lane, opening, parts_over, past
 from app.errors import RecordUnavailable, TooManyExports
 from app.experiments.exporting import COLUMNS, Lines, Table, columns
 from app.experiments.list import Filters
-from app.http.parts import LOCAL
+from app.http.callers import LOCAL
 from app.main import create_app
 from app.postgres import experiments as stored
 from app.postgres.pool import Pool

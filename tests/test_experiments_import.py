@@ -15,7 +15,7 @@ import pytest
 from pasts import Site, past
 
 from app.experiments.feedback import Feedback
-from app.http.parts import LOCAL
+from app.http.callers import LOCAL
 from app.record.codec import digest, encode
 from app.record.importing import Import, Imported, ImportRefused, read_file, read_lines
 from app.record.store import Filed

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from pasts import EPOCH, Site, closing, lane, opening, past
 
 from app.experiments.feedback import NAMES_MAX
-from app.http.parts import LOCAL
+from app.http.callers import LOCAL
 from app.postgres import queries
 from app.question import Caller
 

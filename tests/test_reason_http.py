@@ -15,7 +15,7 @@ from filing import filed
 from servers import FAST, SLOW, Server, assert_quiet, eventually, serving
 from wire import dialled, head, post, read_events, reply, tell, valid_stream
 
-from app.http.parts import LOCAL
+from app.http.callers import LOCAL
 from app.http.server import bind, build
 from app.main import create_app
 from app.postgres.runs import RunStore

@@ -1,4 +1,4 @@
-"""The outermost layer, pure ASGI: request ids, security headers, and the loopback rule against foreign pages."""
+"""The outermost layer, pure ASGI: request ids, security headers, the loopback rule against foreign pages, who asks."""
 
 import re
 
@@ -7,6 +7,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uuid_utils import uuid4
 
 from app.errors import ForeignPage
+from app.http.callers import CALLER, Identify
 from app.http.problems import problem
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
@@ -21,11 +22,12 @@ _STRICT = [*_SECURITY, (b"content-security-policy", CSP.encode())]
 
 
 class Edge:
-    """Wraps the application. guard_loopback: refuse requests that a foreign web page could have made."""
+    """Wraps the application. guard_loopback: refuse what a foreign web page could have sent; identify: who asks."""
 
-    def __init__(self, app: ASGIApp, *, guard_loopback: bool) -> None:
+    def __init__(self, app: ASGIApp, *, guard_loopback: bool, identify: Identify) -> None:
         self._app = app
         self._guard = guard_loopback
+        self._identify = identify
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one ASGI scope."""
@@ -46,6 +48,7 @@ class Edge:
         if self._guard and (refusal := foreign(headers, scope["path"])):
             await problem(refusal, request_id)(scope, receive, send_with_headers)
             return
+        scope[CALLER] = self._identify(headers)
         await self._app(scope, receive, send_with_headers)
 
 

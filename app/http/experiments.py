@@ -9,9 +9,10 @@ from pydantic import Field
 from app.errors import MalformedRequest
 from app.experiments.list import PAYLOAD_LIMIT_MAX, list_runs, only, parse_fields, with_payloads
 from app.http import export, feedback, statistics
+from app.http.callers import Asker
 from app.http.describe import REFUSALS, RunId
 from app.http.filters import FilterQuery, once
-from app.http.parts import LOCAL, Parts
+from app.http.parts import Parts
 from app.http.runs import record_of
 
 
@@ -34,13 +35,13 @@ def router(parts: Parts) -> APIRouter:
     past = parts.past
 
     @routes.get("/api/experiments", summary="Records, newest first", dependencies=[Depends(once)])
-    async def page(query: Annotated[ListQuery, Query()]) -> dict[str, Any]:
+    async def page(caller: Asker, query: Annotated[ListQuery, Query()]) -> dict[str, Any]:
         fields = parse_fields(query.fields)
         if query.payload and query.limit > PAYLOAD_LIMIT_MAX:
             raise MalformedRequest(f"limit: must be from 1 to {PAYLOAD_LIMIT_MAX} with payload=true")
-        found = await list_runs(parts.records, LOCAL, query.filters(), query.limit, query.cursor)
+        found = await list_runs(parts.records, caller, query.filters(), query.limit, query.cursor)
         if query.payload and past is not None:
-            found = await with_payloads(past.reads, LOCAL, found)
+            found = await with_payloads(past.reads, caller, found)
         return only(found, fields)
 
     if past is not None:
@@ -48,9 +49,9 @@ def router(parts: Parts) -> APIRouter:
             routes.include_router(router_over(past))
 
     @routes.get("/api/experiments/{run_id}", summary="One record with both lanes, payloads, timing and feedback")
-    async def detail(run_id: RunId) -> dict[str, Any]:
-        record = await record_of(parts, run_id)
-        said = await past.reads.said(LOCAL, run_id) if past is not None else None
+    async def detail(caller: Asker, run_id: RunId) -> dict[str, Any]:
+        record = await record_of(parts, caller, run_id)
+        said = await past.reads.said(caller, run_id) if past is not None else None
         return record | {"feedback": said or {}}
 
     return routes

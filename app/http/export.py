@@ -12,8 +12,9 @@ from starlette.types import Receive, Scope, Send
 
 from app.errors import ParquetUnavailable
 from app.experiments.exporting import MEDIA_TYPES, Encoder, Export, Format, Lines, Table
+from app.http.callers import Asker
 from app.http.filters import FilterQuery, once
-from app.http.parts import LOCAL, Past
+from app.http.parts import Past
 
 PARQUET: Final = "app.experiments.parquet"
 
@@ -49,9 +50,9 @@ def router(past: Past) -> APIRouter:
     @routes.get(
         "/api/experiments/export", response_class=Response, summary="Every record that passes, as JSONL, CSV or Parquet"
     )
-    async def download(query: Annotated[ExportQuery, Query()]) -> Response:
+    async def download(caller: Asker, query: Annotated[ExportQuery, Query()]) -> Response:
         encoder = await _encoder(query.format, payload=query.payload)
-        export = await past.reads.export(LOCAL, query.filters(), payload=query.payload)
+        export = await past.reads.export(caller, query.filters(), payload=query.payload)
         try:  # a database that does not answer is told while a refusal is still possible
             first = await export.batch()
         except BaseException:  # cancelled too: no response owns the export yet

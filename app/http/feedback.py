@@ -19,8 +19,9 @@ from starlette.responses import Response
 
 from app.experiments.feedback import Feedback, checked, checked_name
 from app.http.body import read_body
+from app.http.callers import Asker
 from app.http.describe import RunId
-from app.http.parts import LOCAL, Parts, Past
+from app.http.parts import Parts, Past
 from app.http.resume import arrived, unknown
 
 PATH = "/api/experiments/{run_id}/feedback/{name}"
@@ -60,19 +61,19 @@ def router(parts: Parts, past: Past) -> APIRouter:
     routes = APIRouter()
 
     @routes.put(PATH, openapi_extra=_SCHEMA, summary="Say something about a run; said again, it changes nothing")
-    async def put(request: Request, run_id: RunId, name: Name) -> dict[str, Any]:
+    async def put(request: Request, caller: Asker, run_id: RunId, name: Name) -> dict[str, Any]:
         said = _masked(await _said(request, name), past.mask)
         await arrived(parts, run_id)
-        kept = await past.reads.put(LOCAL, run_id, said)
+        kept = await past.reads.put(caller, run_id, said)
         if kept is None:
             raise unknown(parts, run_id)
         return {"run_id": run_id} | kept
 
     @routes.delete(PATH, status_code=204, response_class=Response, summary="Take it back; harmless when nobody said it")
-    async def delete(run_id: RunId, name: Name) -> Response:
+    async def delete(caller: Asker, run_id: RunId, name: Name) -> Response:
         checked_name(name)
         await arrived(parts, run_id)
-        if await past.reads.remove(LOCAL, run_id, name) is None:
+        if await past.reads.remove(caller, run_id, name) is None:
             raise unknown(parts, run_id)
         return Response(status_code=204)
 

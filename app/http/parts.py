@@ -15,6 +15,7 @@ from app.experiments.list import Payloads, Records
 from app.experiments.rollup import RolledUp
 from app.experiments.verdicts import Verdicts
 from app.http.body import Defaults
+from app.http.callers import Identify, anybody
 from app.question import Caller
 from app.reasoning.runs import Runs
 from app.record.redaction import Redactor
@@ -127,7 +128,7 @@ class Nothing:
 class Parts:
     """Everything the HTTP side is given. told: the number of the `done` that was given for an interrupted run.
 
-    pending: which records may come yet, though PostgreSQL has none.
+    pending: which records may come yet, though PostgreSQL has none. identify: who asks, by the request's headers.
 
     Without a past there are no statistics, exports and feedback.
     """
@@ -141,7 +142,5 @@ class Parts:
     version: str
     past: Past | None = None
     pending: Pending = field(default_factory=Nothing)
+    identify: Identify = anybody
     told: LRUCache[str, int] = field(default_factory=lambda: LRUCache(10_000))
-
-
-LOCAL = Caller("local")

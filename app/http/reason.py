@@ -5,10 +5,12 @@ from starlette.responses import Response
 
 from app.http import describe
 from app.http.body import ReasonBody, discard_body, query_to_body, read_body, read_query, to_question
-from app.http.parts import LOCAL, Parts
+from app.http.callers import caller_of
+from app.http.parts import Parts
 from app.http.resume import last_event_id, resume
 from app.http.shortcut import Handler
 from app.http.stream import RunAnswer, RunStream
+from app.question import Caller
 
 PATH = "/v1/reason"
 
@@ -20,8 +22,8 @@ def asker(parts: Parts) -> Handler:
         seen = last_event_id(request, None)
         if seen is not None:  # a client that comes back by asking again means the run it was reading
             await discard_body(request, parts.max_body_bytes)
-            return await resume(parts, LOCAL, *seen)
-        return answer(parts, await read_body(request, parts.max_body_bytes, ReasonBody))
+            return await resume(parts, caller_of(request), *seen)
+        return answer(parts, caller_of(request), await read_body(request, parts.max_body_bytes, ReasonBody))
 
     return ask
 
@@ -41,14 +43,14 @@ def router(parts: Parts) -> APIRouter:
         query = read_query(request)
         seen = last_event_id(request, query.last_event_id)
         if seen is not None:
-            return await resume(parts, LOCAL, *seen)
-        return answer(parts, query_to_body(query))
+            return await resume(parts, caller_of(request), *seen)
+        return answer(parts, caller_of(request), query_to_body(query))
 
     return routes
 
 
-def answer(parts: Parts, body: ReasonBody) -> Response:
+def answer(parts: Parts, caller: Caller, body: ReasonBody) -> Response:
     """Open a run and read it, as a stream or as one object."""
-    run = parts.runs.open(to_question(body, parts.defaults), LOCAL)
+    run = parts.runs.open(to_question(body, parts.defaults), caller)
     headers = {"X-Run-ID": run.run_id, "X-Run-Source": "live"}
     return RunStream(run, -1, parts.ping_s, headers) if body.stream else RunAnswer(run, headers)

@@ -6,9 +6,11 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from app.errors import BadLastEventId, MalformedRequest
+from app.http.callers import Asker
 from app.http.describe import REFUSALS, RunId
-from app.http.parts import LOCAL, Parts
+from app.http.parts import Parts
 from app.http.resume import arrived, last_event_id, resume, unknown
+from app.question import Caller
 from app.reasoning.run import Run
 
 _EVENTS: Final[dict[str, Any]] = {
@@ -33,35 +35,35 @@ def router(parts: Parts) -> APIRouter:
     routes = APIRouter(tags=["runs"], responses=REFUSALS)
 
     @routes.get("/v1/runs/{run_id}", summary="The record of a run")
-    async def record(run_id: RunId) -> dict[str, Any]:
-        return await record_of(parts, run_id)
+    async def record(caller: Asker, run_id: RunId) -> dict[str, Any]:
+        return await record_of(parts, caller, run_id)
 
     @routes.get(
         "/v1/runs/{run_id}/events", response_class=Response, summary="The rest of a run's stream", openapi_extra=_EVENTS
     )
-    async def events(request: Request, run_id: RunId) -> Response:
+    async def events(request: Request, caller: Asker, run_id: RunId) -> Response:
         if [name for name, _ in request.query_params.multi_items()] not in ([], ["last_event_id"]):
             raise MalformedRequest("the only query parameter here is `last_event_id`, once")
         seen = last_event_id(request, request.query_params.get("last_event_id"))
         if seen is not None and seen[0] != run_id:
             raise BadLastEventId("the Last-Event-ID is of another run")
-        return await resume(parts, LOCAL, run_id, -1 if seen is None else seen[1])
+        return await resume(parts, caller, run_id, -1 if seen is None else seen[1])
 
     @routes.post("/v1/runs/{run_id}/cancel", summary="Stop a run; harmless when it has ended")
-    async def cancel(run_id: RunId) -> dict[str, Any]:
-        return _state(parts.runs.cancel(run_id, LOCAL))
+    async def cancel(caller: Asker, run_id: RunId) -> dict[str, Any]:
+        return _state(parts.runs.cancel(run_id, caller))
 
     @routes.post("/v1/runs/{run_id}/accept", summary="Take the preliminary answer and stop the slow lane")
-    async def accept(run_id: RunId) -> dict[str, Any]:
-        return _state(parts.runs.accept(run_id, LOCAL))
+    async def accept(caller: Asker, run_id: RunId) -> dict[str, Any]:
+        return _state(parts.runs.accept(run_id, caller))
 
     return routes
 
 
-async def record_of(parts: Parts, run_id: RunId) -> dict[str, Any]:
+async def record_of(parts: Parts, caller: Caller, run_id: str) -> dict[str, Any]:
     """One record with its payload. Raises NoSuchRun, or RunNotLive while it may be on its way."""
     await arrived(parts, run_id)
-    found = await parts.records.get(LOCAL, run_id)
+    found = await parts.records.get(caller, run_id)
     if found is None:
         raise unknown(parts, run_id)
     return found

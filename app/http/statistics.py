@@ -12,8 +12,9 @@ from app.experiments.deadline import ADVISED, Metric, Timed, deadline_curve
 from app.experiments.stats import KEYS, parse_by, stats
 from app.experiments.verdicts import agreement
 from app.http.body import Label
+from app.http.callers import Asker
 from app.http.filters import SelectionQuery, SpanQuery, once
-from app.http.parts import LOCAL, Past
+from app.http.parts import Past
 from app.question import LaneName
 
 STATS: Final = (
@@ -61,24 +62,24 @@ def router(past: Past) -> APIRouter:
         summary="Counts, times, tokens and cost, in total and by any of a few keys",
         description=STATS,
     )
-    async def in_numbers(query: Annotated[StatsQuery, Query()]) -> dict[str, Any]:
-        return await stats(past.rolled_up, LOCAL, query.selection(), parse_by(query.by))
+    async def in_numbers(caller: Asker, query: Annotated[StatsQuery, Query()]) -> dict[str, Any]:
+        return await stats(past.rolled_up, caller, query.selection(), parse_by(query.by))
 
     @routes.get("/api/experiments/agreement", summary="How often the slow model changed the answer, at what price")
-    async def in_agreement(query: Annotated[SelectionQuery, Query()]) -> dict[str, Any]:
-        return await agreement(past.reads, LOCAL, query.selection())
+    async def in_agreement(caller: Asker, query: Annotated[SelectionQuery, Query()]) -> dict[str, Any]:
+        return await agreement(past.reads, caller, query.selection())
 
     @routes.get("/api/experiments/deadline-curve", summary="How long a lane takes, and which timeout follows")
-    async def in_time(query: Annotated[CurveQuery, Query()]) -> dict[str, Any]:
+    async def in_time(caller: Asker, query: Annotated[CurveQuery, Query()]) -> dict[str, Any]:
         timed = Timed(query.lane, query.metric)
-        return await deadline_curve(past.reads, LOCAL, query.selection(), timed, query.share)
+        return await deadline_curve(past.reads, caller, query.selection(), timed, query.share)
 
     @routes.get("/api/experiments/compare", summary="Two variants of an experiment against each other")
-    async def in_contest(query: Annotated[CompareQuery, Query()]) -> dict[str, Any]:
+    async def in_contest(caller: Asker, query: Annotated[CompareQuery, Query()]) -> dict[str, Any]:
         if query.a == query.b:
             raise MalformedRequest("b: must be another variant than a")
         if query.metric == "agreement" and query.part != "run":
             raise MalformedRequest("part: agreement is of the whole run; leave it out, or ask for another metric")
-        return await compare(past.reads, LOCAL, Contest(**query.model_dump()))
+        return await compare(past.reads, caller, Contest(**query.model_dump()))
 
     return routes
