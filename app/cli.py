@@ -1,4 +1,4 @@
-"""tandem serve | ask | migrate | psql | audit: the program's commands."""
+"""tandem serve | ask | migrate | psql | audit | cache: the program's commands."""
 
 import asyncio
 import contextlib
@@ -17,8 +17,7 @@ import typer
 import uvloop
 from rich.console import Console
 
-from app import audit
-from app.audit import clear_errors
+from app import audit, caching
 from app.errors import StartupError
 from app.http.server import bind, build
 from app.logs import configure
@@ -28,11 +27,13 @@ from app.postgres.pool import check_dsn, translated
 from app.settings import Settings, read_settings
 from app.terminal.ask import ask as ask_in_terminal
 from app.wiring import open_services
+from app.wiring.commands import clear_errors
 
 FILES = 65_536
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="One question, two models, one truthful stream.")
 app.add_typer(audit.app, name="audit")
+app.add_typer(caching.app, name="cache")
 
 
 @app.command()

@@ -9,9 +9,12 @@ TandemError
 │   ├── ForeignPage            403 foreign_page
 │   ├── NoSuchRoute            404 not_found
 │   ├── NoSuchRun              404 run_not_found
+│   ├── NoSuchAnswer           404 answer_not_found
 │   ├── MethodNotAllowed       405 method_not_allowed
 │   ├── NothingToAccept        409 nothing_to_accept
 │   ├── RunNotLive             409 run_not_live
+│   ├── RunShared              409 run_shared
+│   ├── IdempotencyKeyReused   409 idempotency_key_reused
 │   ├── RunExpired             410 run_expired
 │   ├── BodyTooLarge           413 body_too_large
 │   ├── WrongContentType       415 unsupported_media_type
@@ -19,6 +22,7 @@ TandemError
 │   ├── ShuttingDown           503 shutting_down
 │   ├── AuditFull              503 audit_full
 │   ├── RecordUnavailable      503 record_unavailable
+│   ├── CacheUnavailable       503 cache_unavailable
 │   ├── TooManyExports         503 too_many_exports
 │   ├── ParquetUnavailable     501 parquet_unavailable
 │   └── Internal               500 internal
@@ -27,6 +31,7 @@ TandemError
 ├── OutOfOrder                 reasoning/run.py: an event where the protocol allows none, a bug of ours
 ├── ImportRefused              record/importing.py: a line of a file to be imported is not as it should be
 ├── Undecodable                record/codec.py: bytes that are no entry of a format we know
+├── LevelUnavailable           answers/level.py: a level of stored answers does not answer; a miss
 ├── StoreUnavailable, SchemaMismatch, EntryRejected    record/store.py: what may become of a batch of records
 └── Unreachable, Lost, Refused         terminal/stream.py: what may become of a question in the terminal
 """
@@ -86,6 +91,10 @@ class NoSuchRun(Refusal):
     status, code, title = 404, "run_not_found", "There is no such run"
 
 
+class NoSuchAnswer(Refusal):
+    status, code, title = 404, "answer_not_found", "There is no such stored answer"
+
+
 class MethodNotAllowed(Refusal):
     status, code, title = 405, "method_not_allowed", "The method is not allowed here"
 
@@ -96,6 +105,14 @@ class NothingToAccept(Refusal):
 
 class RunNotLive(Refusal):
     status, code, title, retry_after_s = 409, "run_not_live", "The run is not live on this instance", 2
+
+
+class RunShared(Refusal):
+    status, code, title = 409, "run_shared", "Others read this run"
+
+
+class IdempotencyKeyReused(Refusal):
+    status, code, title = 409, "idempotency_key_reused", "The idempotency key belongs to another question"
 
 
 class RunExpired(Refusal):
@@ -124,6 +141,10 @@ class AuditFull(Refusal):
 
 class RecordUnavailable(Refusal):
     status, code, title, retry_after_s = 503, "record_unavailable", "The record cannot be read now", 5
+
+
+class CacheUnavailable(Refusal):
+    status, code, title, retry_after_s = 503, "cache_unavailable", "A level of stored answers cannot be reached", 5
 
 
 class TooManyExports(Refusal):

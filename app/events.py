@@ -140,6 +140,22 @@ class Done(msgspec.Struct, frozen=True):
     source: Literal["live", "cache"] = "live"
 
 
+def interrupted(fingerprint: str) -> Done:
+    """The last word on a run whose server died under it."""
+    return Done(
+        status="failed",
+        final_lane=None,
+        verified=False,
+        reason="interrupted",
+        usage=Usage(),
+        cost_usd=None,
+        latency_ms=None,
+        slow=False,
+        fingerprint=fingerprint,
+        audit="durable",
+    )
+
+
 Payload = Start | Preliminary | LaneEnd | FinalAnswer | Done
 NAMES: Final[Mapping[type, EventName]] = {
     Start: "start",

@@ -11,7 +11,7 @@ class _Text(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The line."""
-        ids = [f"{name}={getattr(record, name)}" for name in ("request_id", "run_id") if hasattr(record, name)]
+        ids = [f"{name}={found}" for name in ("request_id", "run_id") if (found := getattr(record, name, None))]
         return " ".join([super().format(record), *ids])
 
 

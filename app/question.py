@@ -1,18 +1,28 @@
 """Question and Caller: what was asked, by whom; the fingerprint that equal questions share."""
 
 import hashlib
-import json
+import re
+import unicodedata
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal, NamedTuple
+
+import msgspec
 
 LaneName = Literal["fast", "slow"]
 LANES: tuple[LaneName, LaneName] = ("fast", "slow")
 Role = Literal["system", "user", "assistant"]
+Scope = Literal["caller", "tenant", "global"]
 
 PROTOCOL = 1
 POLICIES = ("race",)
 
-_canonical_json = json.JSONEncoder(separators=(",", ":")).encode
+MARKS_MAX: Final = 30  # in a row, as in Unicode's stream-safe text
+
+_canonical_json = msgspec.json.Encoder(order="sorted").encode
+_BLANK_BEFORE_LINE_END = re.compile(r"\n(?<=[^\S\n]\n)")  # led by the line end, which is what can be searched fast
+_NO_MARK = r"\w\s\x00-\x7f"
+_PERHAPS_MARKS = re.compile(rf"(?<![^{_NO_MARK}])[^{_NO_MARK}]{{{MARKS_MAX + 1},}}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +63,13 @@ class Caller:
     tenant: str = ""
 
 
+class Key(NamedTuple):
+    """What answers and live runs are found by: within which scope they are shared, and the question's fingerprint."""
+
+    scope: str
+    fingerprint: str
+
+
 @dataclass(frozen=True, slots=True)
 class Question:
     """A valid question with every default filled in; deadline_s bounds the whole run, in seconds."""
@@ -71,13 +88,60 @@ class Question:
         """What the named lane is to do."""
         return self.fast if name == "fast" else self.slow
 
-    def fingerprint(self, caller: Caller) -> str:
-        """SHA-256, in hex, over what changes the answer and nothing else: no ids, labels or timeouts."""
-        canonical = {
+    def key(self, scope: str, versions: Mapping[LaneName, str]) -> Key:
+        """Where its answer is found: SHA-256 in hex over what changes it and nothing else: no id, label or timeout.
+
+        versions: what a model's name does not tell about it, as the address it is reached at.
+        """
+        texts = [_folded(message.content).encode("utf-8", "surrogatepass") for message in self.messages]
+        head = {
             "protocol": PROTOCOL,
-            "scope": caller.id,
+            "scope": scope,
             "policy": self.policy,
-            "messages": [[m.role, m.content] for m in self.messages],
-            "lanes": [[a.model, a.max_output_tokens, a.temperature] for a in (self.fast, self.slow)],
+            "messages": [[message.role, len(text)] for message, text in zip(self.messages, texts, strict=True)],
+            "lanes": {
+                lane: {
+                    "model": self.lane(lane).model,
+                    "version": versions.get(lane, ""),
+                    "max_output_tokens": _number(self.lane(lane).max_output_tokens),
+                    "temperature": _number(self.lane(lane).temperature),
+                }
+                for lane in LANES
+            },
         }
-        return hashlib.sha256(_canonical_json(canonical).encode()).hexdigest()
+        # The texts stand behind the head, which has their lengths: no two questions have the same bytes.
+        canonical = b"".join((_canonical_json(head), *texts))
+        return Key(scope, hashlib.sha256(canonical).hexdigest())
+
+
+def _folded(text: str) -> str:
+    """The text in NFC, lines ended by LF, no white space at line ends and around it; the rest is kept: code."""
+    text = _composed(text)
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    if _BLANK_BEFORE_LINE_END.search(text):
+        text = "\n".join(map(str.rstrip, text.split("\n")))
+    return text.strip()
+
+
+def _composed(text: str) -> str:
+    """The text in NFC, or as it is when too many marks stand in a row: to sort those takes quadratic time."""
+    if text.isascii() or unicodedata.is_normalized("NFC", text):
+        return text
+    for run in _PERHAPS_MARKS.findall(text):
+        kinds = {ord(char): unicodedata.category(char)[0] for char in set(run)}
+        if "M" * (MARKS_MAX + 1) in run.translate(kinds):
+            return text
+    return unicodedata.normalize("NFC", text)
+
+
+def _number(value: float | None) -> float | None:
+    """The number in its one form: 1 and 1.0 are the same."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def scope_of(caller: Caller, kind: Scope) -> str:
+    """Within which an answer to this caller is shared; a caller without a tenant shares with nobody."""
+    if kind == "global":
+        return kind
+    return f"tenant:{caller.tenant}" if kind == "tenant" and caller.tenant else f"caller:{caller.id}"

@@ -64,6 +64,22 @@ class Settings(BaseSettings):
     kept_runs_s: Seconds = 300.0
     slow_threshold_ms: Annotated[float, Field(gt=0, le=3_600_000)] = 8000.0
 
+    cache: bool = True
+    cache_scope: Literal["caller", "tenant", "global"] = "caller"
+    cache_ttl_s: Annotated[float, Field(gt=0, le=31_536_000)] = 86_400.0
+    cache_ttl_by_class: str = ""
+    cache_ttl_jitter: Annotated[float, Field(ge=0, le=0.5)] = 0.1
+    cache_memory_entries: Annotated[int, Field(ge=0, le=1_000_000)] = 1000
+    cache_memory_bytes: Annotated[int, Field(ge=0)] = 64 * 1024 * 1024
+    cache_memory_s: Annotated[float, Field(gt=0, le=31_536_000)] = 900.0
+    cache_redis_timeout_s: Annotated[float, Field(gt=0, le=5)] = 0.05
+    cache_postgres_timeout_s: Annotated[float, Field(gt=0, le=5)] = 0.1
+    idempotency_s: Annotated[float, Field(gt=0, le=2_592_000)] = 86_400.0
+    redis_url: SecretStr | None = None
+    redis_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")] = "tandem"
+    redis_lease_s: Annotated[float, Field(ge=1, le=60)] = 8.0
+    request_log: bool = True
+
     tandem_home: Path = Field(default_factory=default_home)
     database_url: SecretStr | None = None
     database_pool_size: Annotated[int, Field(ge=1, le=100)] = 5

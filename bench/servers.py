@@ -43,10 +43,10 @@ class Target:
         return "/v1/reason" if self.name == "tandem" else "/v1/chat/completions"
 
     def body(self, answer: Answer) -> str:
-        """The question that makes upstream answer so; Tandem asks it twice, once for each lane."""
+        """The question that makes upstream answer so; Tandem asks it twice, once for each lane, and stores nothing."""
         if self.name == "tandem":
             lane = {"model": f"openai:{answer.model}"}
-            return json.dumps({"input": PROMPT, "fast": lane, "slow": lane})
+            return json.dumps({"input": PROMPT, "fast": lane, "slow": lane, "cache": "off"})
         messages = [{"role": "user", "content": PROMPT}]
         options = {"stream": True, "stream_options": {"include_usage": True}}
         return json.dumps({"model": answer.model, "messages": messages, **options})

@@ -99,7 +99,7 @@ class Scene:
             await asyncio.sleep(0.01)
 
     async def _ask(self, http: aiohttp.ClientSession) -> None:
-        body = {"input": f"chaos {time.perf_counter()}", "experiment": "chaos"}
+        body = {"input": f"chaos {time.perf_counter()}", "experiment": "chaos", "cache": "off"}
         stream, seen = b"", None
         last = begun = time.perf_counter()
         async with http.post(f"http://127.0.0.1:{self.port}/v1/reason", json=body) as response:

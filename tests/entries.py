@@ -1,4 +1,4 @@
-"""Openings and closings to write down in tests."""
+"""Openings, closings and attachments to write down in tests."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -7,7 +7,7 @@ import uuid_utils
 
 from app.events import Agreement, LaneEnd, Usage
 from app.question import Labels, LaneAsk, LaneName, Message, Question
-from app.record.entry import Closing, LaneRecord, Opening
+from app.record.entry import Attachment, Closing, Entry, LaneRecord, Opening
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 LANES: tuple[LaneName, LaneName] = ("fast", "slow")
@@ -19,10 +19,28 @@ def question(text: str = "What is the capital of France?", labels: Labels = Labe
     return Question((Message("user", text),), fast, slow, deadline_s=50.0, labels=labels)
 
 
+def id_at(moment: datetime) -> str:
+    """A UUIDv7 made then."""
+    return str(uuid_utils.uuid7(nanoseconds=round(moment.timestamp() * 1000) * 1_000_000))
+
+
+def attachment(run: Opening, at_s: float = 1.0, caller: str = "guest", **changes: Any) -> Attachment:
+    """A request that shared this run, at_s seconds after an epoch; as if it had asked with the run's labels."""
+    created_at = EPOCH + timedelta(seconds=at_s)
+    values: dict[str, Any] = {"labels": run.question.labels, "instance": run.instance} | changes
+    return Attachment(id_at(created_at), created_at, run.run_id, caller, run.fingerprint, **values)
+
+
+def opening_of(entry: Entry) -> Opening:
+    """The opening that an entry of a run has."""
+    assert not isinstance(entry, Attachment)
+    return entry.opening
+
+
 def opening(at_s: float = 0.0, caller: str = "me", **changes: Any) -> Opening:
     """The start of a run, at_s seconds after an epoch."""
     created_at = EPOCH + timedelta(seconds=at_s)
-    run_id = str(uuid_utils.uuid7(nanoseconds=round(created_at.timestamp() * 1000) * 1_000_000))
+    run_id = id_at(created_at)
     values: dict[str, Any] = {"run_id": run_id, "created_at": created_at, "caller": caller, "fingerprint": "f" * 64}
     return Opening(**{**values, "question": question(), **changes})
 

@@ -3,7 +3,7 @@
 import asyncio
 
 from app.errors import AuditFull
-from app.record.entry import Closing, Opening
+from app.record.entry import Attachment, Closing, Opening
 
 
 class _Receipt:
@@ -24,6 +24,7 @@ class MemoryJournal:
         self.delay_s = delay_s
         self.openings: list[Opening] = []
         self.closings: list[Closing] = []
+        self.attachments: list[Attachment] = []
         self.full = False
 
     def admit(self) -> None:
@@ -39,6 +40,11 @@ class MemoryJournal:
     def closed(self, closing: Closing) -> _Receipt:
         """As the protocol says."""
         self.closings.append(closing)
+        return _Receipt(self.delay_s)
+
+    def attached(self, attachment: Attachment) -> _Receipt:
+        """As the protocol says."""
+        self.attachments.append(attachment)
         return _Receipt(self.delay_s)
 
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import msgspec
 
-from app.record.entry import Entry
+from app.record.entry import Attachment, Entry
 from app.record.store import DeadLetter, EntryRejected, Fate, Filed, SchemaMismatch, StoreUnavailable
 
 
 class MemoryStore:
-    """Keeps the newest entry of every run. Set what ails it, `gate` to make it slow.
+    """Keeps the newest entry of every run, and every attachment. Set what ails it, `gate` to make it slow.
 
     away, held: nothing can be written; broken: raised for entries of the caller `broken`; lose_replies: so many
     writes succeed and say StoreUnavailable; no_graves: bury says StoreUnavailable.
@@ -22,6 +22,7 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self.runs: dict[str, Filed] = {}
+        self.attachments: dict[str, Filed] = {}
         self.letters: dict[tuple[bytes, str], DeadLetter] = {}
         self.batches: list[int] = []
         self.away = self.held = self.no_graves = False
@@ -40,9 +41,9 @@ class MemoryStore:
             raise SchemaMismatch("a column is missing")
         for filed in batch:
             self._check(filed.entry)
-        after = dict(self.runs)
-        fates = [_place(after, filed) for filed in batch]
-        self.runs = after
+        runs, attachments = dict(self.runs), dict(self.attachments)
+        fates = [_place(attachments if isinstance(one.entry, Attachment) else runs, one) for one in batch]
+        self.runs, self.attachments = runs, attachments
         if self.lose_replies:
             self.lose_replies -= 1
             raise StoreUnavailable("the reply was lost")
@@ -61,19 +62,19 @@ class MemoryStore:
 
     def _check(self, entry: Entry) -> None:
         """Raises what PostgreSQL would."""
-        if self.broken is not None and entry.opening.caller == "broken":
+        if self.broken is not None and entry.caller == "broken":
             raise self.broken
-        if not _is_id(entry.opening.run_id):
+        if not (_is_id(entry.id) and _is_id(entry.run_id)):
             raise EntryRejected("not an id")
         if not _is_storable(msgspec.to_builtins(entry, builtin_types=(bytes,))):
             raise EntryRejected("a value that no column takes")
 
 
-def _place(runs: dict[str, Filed], filed: Filed) -> Fate:
+def _place(kept: dict[str, Filed], filed: Filed) -> Fate:
     """Put an entry where it belongs and say what became of it."""
-    known = runs.get(filed.entry.opening.run_id)
+    known = kept.get(filed.entry.id)
     if known is None or known.entry.version < filed.entry.version:
-        runs[filed.entry.opening.run_id] = filed
+        kept[filed.entry.id] = filed
         return "stored"
     if known.entry.version == filed.entry.version and known.digest != filed.digest:
         return "conflict"

@@ -64,7 +64,7 @@ def parts_over(pool: Pool, dsn: str) -> Parts:
     """The parts that the past needs, and no other."""
     nothing = cast("Any", None)
     past = Past(Experiments(pool, dsn), Rollups(pool))
-    return Parts(nothing, RunStore(pool), nothing, nothing, 15.0, 1 << 20, "test", past)
+    return Parts(nothing, nothing, RunStore(pool), nothing, nothing, 15.0, 1 << 20, "test", past)
 
 
 @pytest_asyncio.fixture

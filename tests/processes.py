@@ -127,6 +127,7 @@ def environment(home: Path, settings: dict[str, str]) -> dict[str, str]:
         "PORT": "0",
         "FAST_MODEL": "scripted:fast",
         "SLOW_MODEL": "scripted:slow",
+        "CACHE": "false",  # most tests ask one question again and again
         **settings,
     }
 

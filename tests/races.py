@@ -12,10 +12,12 @@ from app.llm.catalogue import Catalogue
 from app.llm.model import Item, LanguageModel, Prompt
 from app.llm.options import ProviderOptions
 from app.llm.scripted import open_model
-from app.question import Caller, LaneAsk, LaneName, Message, Question
+from app.question import Caller, LaneAsk, LaneName, Message, Question, scope_of
+from app.reasoning.log import Reader, split
+from app.reasoning.order import Order
 from app.reasoning.race import Terms
-from app.reasoning.run import Reader, Run, split
-from app.reasoning.runs import Bounds, Models, Runs
+from app.reasoning.run import Run
+from app.reasoning.runs import Bounds, Keep, Models, Runs, forget
 from app.record.entry import Journal
 
 ALICE = Caller("alice")
@@ -32,6 +34,11 @@ def question(fast: str = ANSWER, slow: str = LATER, deadline_s: float = 7.0, **m
         deadline_s=deadline_s,
         **more,
     )
+
+
+def order(asked: Question, caller: Caller = ALICE) -> Order:
+    """The question as that caller asks it."""
+    return Order(asked, caller, asked.key(scope_of(caller, "caller"), {}))
 
 
 def ask(limits: Question, name: LaneName, **limit: Any) -> Question:
@@ -75,10 +82,10 @@ class Pair:
         return self._models[lane]
 
 
-def registry(journal: Journal | None = None, models: Models | None = None, **bounds: Any) -> Runs:
+def registry(journal: Journal | None = None, models: Models | None = None, keep: Keep = forget, **bounds: Any) -> Runs:
     """Runs over scripted models and a journal that is well; half a second of grace for readers who left."""
     bounds = {"disconnect_grace_s": 0.5, **bounds}
-    return Runs(models or scripted(), journal or MemoryJournal(), Terms(), Bounds(**bounds))
+    return Runs(models or scripted(), journal or MemoryJournal(), Terms(), Bounds(**bounds), keep)
 
 
 async def read(reader: Reader) -> bytes:

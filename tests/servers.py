@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import tempfile
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,16 +21,22 @@ import httpx
 from journals import MemoryJournal
 
 from app import wiring
+from app.answers.cache import Cache
+from app.answers.lifetime import Lifetimes
+from app.answers.memory import Memory
 from app.experiments.list import Filters, Position
+from app.http.callers import Identify, anybody
 from app.http.parts import Parts
 from app.http.server import DrainingServer, bind, build
 from app.main import create_app
 from app.question import Caller
+from app.reasoning.elsewhere import Nowhere
+from app.reasoning.idempotency import NoUses
 from app.reasoning.race import Terms
 from app.reasoning.runs import Runs
 from app.record.entry import Opening
 from app.settings import Settings
-from app.wiring import models
+from app.wiring import answers, models
 from app.wiring.readiness import Readiness
 
 FAST = "scripted:fast?first=0.01&gap=0.001"
@@ -92,27 +98,34 @@ class MemoryRecords:
 
     async def page(self, caller: Caller, filters: Filters, limit: int, before: Position | None) -> list[dict[str, Any]]:  # noqa: ARG002  # the protocol of records
         """Every run, newest first."""
-        return [self._record(opening) for opening in reversed(self._journal.openings)][:limit]
+        return [self._record(opening) for opening in reversed(self._of(caller))][:limit]
 
-    async def get(self, caller: Caller, run_id: str) -> dict[str, Any] | None:  # noqa: ARG002  # the protocol of records
+    async def get(self, caller: Caller, run_id: str) -> dict[str, Any] | None:
         """A record of few fields."""
-        found = [opening for opening in self._journal.openings if opening.run_id == run_id]
+        found = [opening for opening in self._of(caller) if opening.run_id == run_id]
         return self._record(found[0]) if found else None
 
-    async def log(self, caller: Caller, run_id: str) -> StoredRun | None:  # noqa: ARG002  # the protocol of records
+    async def log(self, caller: Caller, run_id: str) -> StoredRun | None:
         """The stream as the last closing has it."""
+        mine = {opening.run_id for opening in self._of(caller)}
+        mine |= {guest.run_id for guest in self._journal.attachments if guest.caller == caller.id}
         for closing in reversed(self._journal.closings):
-            if closing.opening.run_id == run_id:
+            if closing.opening.run_id == run_id and run_id in mine:
                 return _stored(closing.opening, closing.status, closing.reason, closing.log)
-        opened = [opening for opening in self._journal.openings if opening.run_id == run_id]
+        opened = [opening for opening in self._journal.openings if opening.run_id == run_id and run_id in mine]
         return _stored(opened[0], "running", None, None) if opened else None
+
+    def _of(self, caller: Caller) -> list[Opening]:
+        return [opening for opening in self._journal.openings if opening.caller == caller.id]
 
     def _record(self, opening: Opening) -> dict[str, Any]:
         return {"run_id": opening.run_id, "created_at": opening.created_at.astimezone(UTC).isoformat()}
 
 
 @contextlib.asynccontextmanager
-async def serving(dsn: str | None = None, *, guard: bool = True, **settings: Any) -> AsyncIterator[Server]:
+async def serving(
+    dsn: str | None = None, *, guard: bool = True, identify: Identify = anybody, **settings: Any
+) -> AsyncIterator[Server]:
     """A server with these settings until the block ends; guard: the loopback rule. Fails if it does not end quiet."""
     async with contextlib.AsyncExitStack() as stack:
         spool = stack.enter_context(tempfile.TemporaryDirectory())
@@ -126,6 +139,7 @@ async def serving(dsn: str | None = None, *, guard: bool = True, **settings: Any
             services = await stack.enter_async_context(wiring.open_services(chosen))
             await eventually(lambda: "connecting" not in parts_state(services.parts))
             parts, drain = services.parts, services.drain
+        parts = replace(parts, identify=identify)
         uvicorn = build(create_app(parts, guard_loopback=guard), drain, chosen.shutdown_grace_s, chosen.send_timeout_s)
         listener = stack.enter_context(contextlib.closing(bind("127.0.0.1", 0)))
         await _start(uvicorn, listener)
@@ -174,13 +188,28 @@ async def _in_memory(settings: Settings, journal: MemoryJournal, stack: contextl
     """The product's parts over a record in memory."""
     catalogue = models.open_catalogue(settings)
     stack.push_async_callback(catalogue.close)
-    runs = Runs(catalogue, journal, Terms(settings.slow_threshold_ms), wiring.bounds(settings))
+    memory = Memory(settings.cache_memory_entries, settings.cache_memory_bytes, settings.cache_memory_s)
+    cache = None
+    if settings.cache:
+        cache = await stack.enter_async_context(Cache(memory, [], Lifetimes(settings.cache_ttl_s, {}, 0.0)))
+    keep = answers.keeper(cache)
+    runs = Runs(catalogue, journal, Terms(settings.slow_threshold_ms), wiring.bounds(settings), keep)
     stack.push_async_callback(runs.drain, 0.0)
     readiness = Readiness()
     readiness.models = readiness.database = "ok"
     readiness.runs = runs
     records = MemoryRecords(journal)
-    return Parts(runs, records, readiness, models.defaults(settings), settings.ping_s, settings.max_body_bytes, "test")
+    return Parts(
+        answers=answers.answers_of(settings, runs, NoUses(), cache, Nowhere()),
+        runs=runs,
+        records=records,
+        readiness=readiness,
+        defaults=models.defaults(settings),
+        ping_s=settings.ping_s,
+        max_body_bytes=settings.max_body_bytes,
+        version="test",
+        request_lines=settings.request_log,
+    )
 
 
 async def _start(uvicorn: DrainingServer, listener: Any) -> None:

@@ -19,7 +19,7 @@ from app.record.journal import SpoolJournal  # noqa: E402
 
 
 async def flood(directory: Path) -> None:
-    """Write runs for ever and print each receipt that is true; some runs stay open."""
+    """Write runs and who shared them for ever and print each receipt that is true; some runs stay open."""
     store = MemoryStore()
     store.away = True
     async with spools.journal(directory, store) as journal:
@@ -33,6 +33,9 @@ async def _flow(journal: SpoolJournal, lane: int) -> None:
         start = entries.opening(at)
         if await journal.opened(start).durable(10):
             _say(f"opened {start.run_id}")
+        guest = entries.attachment(start, at)
+        if at % 2 and await journal.attached(guest).durable(10):
+            _say(f"attached {guest.request_id}")
         if at % 3 and await journal.closed(entries.closing(start)).durable(10):
             _say(f"closed {start.run_id}")
 

@@ -11,14 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+import entries
+import filing
 import pasts
 import pytest
+from msgspec.structs import replace
 from processes import command, environment, fresh_home, running
 from typer.testing import CliRunner, Result
 
 from app.cli import app
 from app.record.codec import digest, encode
-from app.record.entry import Closing
+from app.record.entry import Entry
 from app.record.replay import lines
 
 Tandem = Callable[..., Result]
@@ -52,10 +55,10 @@ def rows(dsn: str, sql: str) -> list[Any]:
     return asyncio.run(read())
 
 
-def printed(closing: Closing) -> list[str]:
+def printed(entry: Entry) -> list[str]:
     """The lines that a server without a disk prints of it."""
-    encoded = encode(closing)
-    return list(lines(closing.opening.run_id, closing.version, digest(encoded), encoded))
+    encoded = encode(entry)
+    return list(lines(entry.id, entry.version, digest(encoded), encoded))
 
 
 def pairs_in(folder: Path, *found: dict[str, Any] | str) -> Path:
@@ -141,6 +144,23 @@ def test_a_replay_says_what_it_could_not_store(tandem: Tandem, dsn: str, tmp_pat
     assert (conflict.exit_code, "1 conflict" in conflict.output) == (1, True)
     assert rows(dsn, "SELECT reason, run_id::text FROM dead_letters") == [("conflict", whole.opening.run_id)]
     assert rows(dsn, "SELECT agreement ->> 'verdict' FROM runs") == [("agree",)]
+
+
+def test_attachments_go_the_same_way(tandem: Tandem, dsn: str, tmp_path: Path) -> None:
+    """Who shared a run is read back from its line once, and is a dead letter where the request is known otherwise."""
+    guest = entries.attachment(pasts.opening())
+    other = replace(guest, caller="somebody else")
+    (tmp_path / "a.log").write_text("\n".join([*printed(guest), *printed(pasts.closing())]))
+    assert "2 stored" in tandem("replay", tmp_path / "a.log").output
+    assert "2 duplicate" in tandem("replay", tmp_path / "a.log").output
+    (tmp_path / "b.log").write_text("\n".join(printed(other)))
+    assert "1 conflict" in tandem("replay", tmp_path / "b.log").output
+    assert rows(dsn, "SELECT request_id::text, caller FROM attachments") == [(guest.request_id, "guest")]
+    assert guest.request_id in tandem("dead-letters").output
+    asyncio.run(filing.do(dsn, "DELETE FROM attachments"))
+    tried = tandem("dead-letters", "--retry")
+    assert (tried.exit_code, "stored" in tried.output) == (0, True)
+    assert rows(dsn, "SELECT caller FROM attachments") == [("somebody else",)]
 
 
 def test_dead_letters_are_listed_and_tried_again(tandem: Tandem, dsn: str, tmp_path: Path) -> None:

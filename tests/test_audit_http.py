@@ -17,7 +17,7 @@ KEY = "sk-proj-abcdEFGH1234567890ijklMNOP"
 QUICK = "scripted:fast?first=0.005&gap=0&tokens=5"
 FREE = "scripted:fast?first=0.005&gap=0&tokens=6"
 CUT = "scripted:stall?first=0&gap=0.001&tokens=3"
-CHORES = ("heartbeat", "sweep", "roll_up", "days")
+CHORES = ("heartbeat", "sweep", "roll_up", "days", "answers")
 ROOM_NOWHERE = 1 << 60  # bytes that must stay free
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from bench.answers import Timed, body_of
 from bench.load import Job, Load
 from bench.plan import read_answer
 from bench.processes import environment
@@ -97,3 +98,19 @@ def test_a_model_without_tokens_is_no_workload() -> None:
     """A name that says no number of tokens is refused."""
     with pytest.raises(ValueError, match="no workload"):
         read_answer("W7")
+
+
+def test_a_response_is_whole_only_at_its_end() -> None:
+    """A chunked body and one of a given length are read when their last byte is there, and not before."""
+    chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"
+    given = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nabcde"
+    for response in (chunked, given):
+        assert body_of(response) == b"abcde"
+        assert {body_of(response[:cut]) for cut in range(len(response))} == {b""}
+
+
+def test_a_hit_from_another_level_is_no_hit() -> None:
+    """A level is good when all hits were its own and the median is below the goal, less what every request takes."""
+    assert Timed("memory", [3.0, 3.1, 9.0], [2.5, 2.6, 2.7], misses=0).good
+    assert not Timed("memory", [3.0, 3.1, 9.0], [2.5, 2.6, 2.7], misses=1).good
+    assert not Timed("memory", [3.0, 3.7, 9.0], [2.5, 2.6, 2.7], misses=0).good

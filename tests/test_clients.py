@@ -104,10 +104,10 @@ def lines(printed: bytes) -> list[dict[str, Any]]:
 
 
 def asking(url: str, method: str, label: str = "none") -> tuple[str, str | None]:
-    """The address and the body of a question."""
+    """The address and the body of a question that wants a run of its own."""
     if method == "GET":
-        return f"{url}/v1/reason?input=two+lanes%3F&experiment={label}", None
-    return f"{url}/v1/reason", json.dumps({"input": "two lanes?", "experiment": label})
+        return f"{url}/v1/reason?input=two+lanes%3F&cache=off&experiment={label}", None
+    return f"{url}/v1/reason", json.dumps({"input": "two lanes?", "cache": "off", "experiment": label})
 
 
 async def runs_of(url: str, label: str) -> list[dict[str, Any]]:

@@ -14,7 +14,9 @@ from app.record.entry import CLOSED, Entry, Interruption
 from app.record.store import EntryRejected, Filed
 
 START = entries.opening()
-ALL: list[Entry] = [START, entries.closing(START), Interruption(START, datetime(2026, 1, 2, tzinfo=UTC))]
+ALL: list[Entry] = [
+    START, entries.closing(START), Interruption(START, datetime(2026, 1, 2, tzinfo=UTC)), entries.attachment(START),
+]  # fmt: skip
 
 POISON: dict[str, dict[str, Any]] = {
     "NUL": {"reason": "a\x00b"},
@@ -68,10 +70,11 @@ def test_a_stripped_entry_has_numbers_and_no_words() -> None:
     closing = entries.closing(secret, lanes=lanes, log=b"a secret")
     bare = codec.stripped(closing)
     assert b"secret" not in codec.encode(bare)
-    assert (bare.version, bare.opening.run_id, bare.opening.question.fast) == (
+    start = entries.opening_of(bare)
+    assert (bare.version, start.run_id, start.question.fast) == (
         CLOSED, secret.run_id, secret.question.fast,
     )  # fmt: skip
-    assert bare.opening.content.cut == ("payload",)
+    assert start.content.cut == ("payload",)
     assert codec.stripped(bare) == bare
-    assert codec.stripped(Interruption(secret, secret.created_at)).opening == bare.opening
+    assert entries.opening_of(codec.stripped(Interruption(secret, secret.created_at))) == start
     assert replace(bare, content=closing.content) != closing

@@ -119,7 +119,7 @@ async def test_entries_are_prepared_before_store_and_log(store: MemoryStore, log
 
     def prepare(entry: Entry) -> Entry:
         """Fails while the entry has a text."""
-        if entry.opening.question.messages[0].content:
+        if entries.opening_of(entry).question.messages[0].content:
             raise ValueError
         return entry
 
@@ -131,7 +131,7 @@ async def test_entries_are_prepared_before_store_and_log(store: MemoryStore, log
         assert await journal.drain(5)
     assert [filed.entry.version for filed in log.entries] == [CLOSED]
     for filed in (store.runs[secret.run_id], *log.entries):
-        assert filed.entry.opening.question.messages[0].content == ""
+        assert entries.opening_of(filed.entry).question.messages[0].content == ""
     assert filed.entry.log == b""  # type: ignore[union-attr]
 
 
@@ -174,4 +174,4 @@ async def test_an_offender_without_a_grave_is_printed(store: MemoryStore, log: L
         journal.opened(entries.opening(run_id="no id"))
         assert await journal.drain(5)
         assert (journal.ledger.dead_lettered, journal.ledger.logged, journal.ledger.balanced) == (1, 0, True)
-    assert [(filed.entry.opening.run_id, filed.entry.version) for filed in log.entries] == [("no id", OPENED)]
+    assert [(filed.entry.id, filed.entry.version) for filed in log.entries] == [("no id", OPENED)]

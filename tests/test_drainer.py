@@ -195,7 +195,7 @@ async def test_prices_are_filled_in_off_the_loop() -> None:
 
     def fill(entry: Entry) -> Entry:
         """Fails for one caller, and prices the others."""
-        if entry.opening.caller == "odd":
+        if entry.caller == "odd":
             raise KeyError("odd")
         return replace(entry, cost_nano=7) if isinstance(entry, Closing) else entry
 

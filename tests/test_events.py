@@ -27,7 +27,7 @@ from app.events import (
     frame,
     parse,
 )
-from app.reasoning.run import split
+from app.reasoning.log import split
 
 RUN: Final = "01890000-0000-7000-8000-000000000000"
 START: Final = Start(RUN, "race", {"fast": {"model": "a:b"}, "slow": {"model": "c:d"}}, 50_000, "durable")

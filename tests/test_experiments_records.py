@@ -105,6 +105,15 @@ async def test_feedback_is_kept_and_shown(past: Site) -> None:
     assert (await past.get(f"/{run.opening.run_id}"))["feedback"] == {}
 
 
+async def test_a_replay_says_what_it_saved(past: Site) -> None:
+    """The detail of a replay has what the run it replays had cost, null where that is not known; no other run has."""
+    replays = [closing(opening(source="cache"), cost_nano=0, saved_nano=nano) for nano in (11_000_000, None)]
+    await past.keep(*replays, live := closing())
+    assert [(await past.get(f"/{run.opening.run_id}"))["saved_usd"] for run in replays] == [0.011, None]
+    assert "saved_usd" not in await past.get(f"/{live.opening.run_id}")
+    assert not any("saved_usd" in record for record in (await past.get(""))["experiments"])
+
+
 async def test_feedback_is_idempotent(past: Site) -> None:
     """The same word said again changes nothing, not even its time."""
     run = closing()

@@ -33,7 +33,7 @@ async def test_nothing_is_said_of_nothing(past: Site) -> None:
 
 @pytest.mark.parametrize("rolled", [False, True])
 async def test_stats_count_every_run(past: Site, rolled: bool) -> None:
-    """Counts, times, tokens, cost and the share from the cache, each with its n, rolled up already or not."""
+    """Counts, times, tokens and cost, each with its n, rolled up or not; a replay counts in the cache's share alone."""
     runs = [closing(opening(at_s=i), fast=100, slow=1000 * (i + 1)) for i in range(4)]
     cached = closing(opening(at_s=9, source="cache"), latency_ms=1.0, cost_nano=None)
     cut = closing(opening(at_s=10), None, slow=lane("slow", 5000, "timeout"), status="partial", cost_nano=None)
@@ -41,15 +41,31 @@ async def test_stats_count_every_run(past: Site, rolled: bool) -> None:
     if rolled:
         await roll_up(past.pool, 8000.0)
     total = (await past.get("/stats"))["total"]
-    assert (total["n"], total["status"]["completed"], total["status"]["partial"]) == (6, 5, 1)
+    assert (total["n"], total["status"]["completed"], total["status"]["partial"]) == (5, 4, 1)
     assert (total["cache"]["hits"], total["cache"]["n"], total["cache"]["share"]) == (1, 6, 1 / 6)
     assert total["cost"] == {"n": 4, "sum_usd": pytest.approx(0.044)}
     slow = total["lanes"]["slow"]
-    assert (slow["outcome"]["completed"], slow["outcome"]["timeout"], slow["total"]["censored"]) == (5, 1, 1)
-    assert slow["total"]["p50_ms"] == pytest.approx(2000, rel=0.02)
-    assert slow["tokens"]["input"] == {"n": 6, "sum": 60}
+    assert (slow["outcome"]["completed"], slow["outcome"]["timeout"], slow["total"]["censored"]) == (4, 1, 1)
+    assert slow["total"]["p50_ms"] == pytest.approx(3000, rel=0.02)
+    assert slow["tokens"]["input"] == {"n": 5, "sum": 50}
     assert slow["tokens"]["cached"] == {"n": 0, "sum": None}
     assert total["lanes"]["fast"]["first_token"]["p50_ms"] == pytest.approx(50, rel=0.02)
+    assert (total["source"], total["latency"]["n"]) == ({"live": 5, "cache": 1}, 5)
+    replays = (await past.get("/stats", source="cache"))["total"]
+    assert (replays["n"], replays["cache"]["share"], replays["latency"]["n"]) == (1, 1, 1)
+
+
+@pytest.mark.parametrize("rolled", [False, True])
+async def test_replays_alone_are_told_of(past: Site, rolled: bool) -> None:
+    """Where there are only replays no run is counted, and the share of the cache is whole; no replay has a verdict."""
+    await past.keep(*(closing(opening(at_s=at, source="cache", experiment="e")) for at in range(3)))
+    if rolled:
+        await roll_up(past.pool, 8000.0)
+    report = await past.get("/stats", by="experiment")
+    for group in (report["total"], *report["groups"]):
+        assert (group["n"], group["cache"]["hits"], group["cache"]["share"]) == (0, 3, 1)
+    assert len(report["groups"]) == 1
+    assert ((await past.get("/agreement"))["total"]["n"], (await past.get("/deadline-curve"))["n"]) == (0, 0)
 
 
 async def test_stats_by_keys(past: Site) -> None:

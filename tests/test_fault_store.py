@@ -50,7 +50,7 @@ HARMLESS = {
 async def test_what_looks_like_poison_is_stored(run_store: RunStore, entry: Entry) -> None:
     """No number, deep JSON inside a text, ten megabytes and a tag given twice are stored beside their neighbours."""
     assert await run_store.write(filed(entry, entries.opening(9))) == ["stored", "stored"]
-    assert await run_store.get(ME, entry.opening.run_id) is not None
+    assert await run_store.get(ME, entry.run_id) is not None
 
 
 POISONOUS = {

@@ -78,7 +78,7 @@ async def test_entries_are_prepared_before_the_disk_has_them(tmp_path: Path, sto
         files = spools.content(tmp_path)
         assert await journal.drain(5)
     assert (b"a-secret" in files, b"masked" in files) == (False, True)
-    assert store.runs[start.run_id].entry.opening.caller == "masked"
+    assert store.runs[start.run_id].entry.caller == "masked"
 
 
 async def test_a_full_audit_refuses_new_runs_and_keeps_outcomes(tmp_path: Path, store: MemoryStore) -> None:

@@ -76,7 +76,7 @@ def limits(**changes: float) -> LaneAsk:
 async def listen(model: Callable[[Prompt], AsyncGenerator[Item, None]], ask: LaneAsk, deadline_s: float) -> Heard:
     """Let a lane listen to a model until it ends, and its task too."""
     asked = question()
-    run = Run("r", type(asked)(asked.messages, ask, ask, deadline_s), ALICE, 1.0)
+    run = Run("r", type(asked)(asked.messages, ask, ask, deadline_s), ALICE, "f" * 64)
     run.append(Start("r", "race", {"fast": {"model": "a"}, "slow": {"model": "b"}}, 1, "durable"))
     lane = Lane("fast", run, Fake(model), run.opened_at + deadline_s)
     await asyncio.wait({lane.ended})
@@ -279,7 +279,7 @@ def test_a_cancelled_lane_keeps_its_usage(first: list[Step], usage: Usage) -> No
 
     async def cancelled() -> None:
         """Cancel the lane in its first silence."""
-        run = Run("r", question(), ALICE, 1.0)
+        run = Run("r", question(), ALICE, "f" * 64)
         lane = Lane("slow", run, Fake(talk(*first, answer("12345"), thinking("abc"), FOREVER)), FOREVER)
         await asyncio.sleep(0.1)
         lane.end("cancelled", "superseded", None)
@@ -383,7 +383,7 @@ def test_a_task_that_is_cancelled_by_others_ends_the_lane() -> None:
 
     async def cancelled() -> tuple[str, str | None]:
         """Cancel the task behind the lane's back."""
-        run = Run("r", question(), ALICE, 1.0)
+        run = Run("r", question(), ALICE, "f" * 64)
         lane = Lane("slow", run, Fake(talk(FOREVER)), FOREVER)
         await asyncio.sleep(0.1)
         lane.task.cancel()

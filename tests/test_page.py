@@ -21,7 +21,10 @@ WAIT_MS = 10_000
 def server() -> Iterator[Process]:
     """A server whose fast lane is done in a quarter of a second and whose slow lane leaves time to press a button."""
     slow = "scripted:slow?first=1&gap=0.01"
-    with fresh_home() as home, running(home, FAST_MODEL="scripted:fast?first=0.1&gap=0.01", SLOW_MODEL=slow) as process:
+    with (
+        fresh_home() as home,
+        running(home, FAST_MODEL="scripted:fast?first=0.1&gap=0.01", SLOW_MODEL=slow, CACHE="true") as process,
+    ):
         yield process
 
 
@@ -103,6 +106,15 @@ async def test_a_question_fills_both_lanes_and_ends_with_its_run(server: Process
     picture = tmp_path / "page.png"
     await page.screenshot(path=picture)
     assert picture.stat().st_size > 10_000
+
+
+async def test_a_replay_says_that_it_is_from_the_cache(page: Page) -> None:
+    """The same question asked again says that its answer was there already, and a first answer does not."""
+    await ask(page, "Will you be asked again?")
+    await run_id_of(page)
+    assert "cache" not in await page.locator("#verdict-text").inner_text()
+    await ask(page, "Will you be asked again?")
+    await expect(page.locator("#verdict-text")).to_contain_text("From the cache", timeout=WAIT_MS)
 
 
 async def test_stop_cancels_the_run(server: Process, page: Page) -> None:

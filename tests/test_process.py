@@ -27,12 +27,12 @@ def home() -> Iterator[Path]:
 
 
 class Listener:
-    """A client that asks one question and reads on until the stream ends."""
+    """A client that asks one question, for a run of its own, and reads on until the stream ends."""
 
     def __init__(self, http: httpx.AsyncClient, **body: Any) -> None:
         self.received = b""
         self._grown = asyncio.Event()
-        self._task = asyncio.create_task(self._read(http, {"input": "Are you there?", **body}))
+        self._task = asyncio.create_task(self._read(http, {"input": "Are you there?", "cache": "off", **body}))
 
     async def _read(self, http: httpx.AsyncClient, body: dict[str, Any]) -> None:
         async with http.stream("POST", "/v1/reason", json=body) as response:

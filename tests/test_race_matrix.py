@@ -8,7 +8,7 @@ from typing import Any, Final
 import pytest
 from clock import jump
 from journals import MemoryJournal
-from races import ALICE, Event, ends, events, named, nothing_left, question, read, registry, said, scripted
+from races import Event, ends, events, named, nothing_left, order, question, read, registry, said, scripted
 
 from app.events import FOLLOWS
 from app.reasoning.run import Run
@@ -99,7 +99,7 @@ async def play(fast: str, slow: str, reader: str, journal_kind: str) -> Cell:
     journal, catalogue = MemoryJournal(JOURNALS[journal_kind]), scripted()
     runs = registry(journal, catalogue)
     asked = question(f"scripted:{LANES[fast][0]}", f"scripted:{LANES[slow][0]}", DEADLINE_S)
-    run = runs.open(asked, ALICE)
+    run = runs.open(order(asked))
     got = await READERS[reader](run)
     await asyncio.wait(set(runs._tasks) or {asyncio.ensure_future(asyncio.sleep(0))})
     assert runs.live == 0

@@ -13,6 +13,7 @@ import pytest
 from entries import EPOCH, opening
 from filing import filed
 from servers import FAST, SLOW, Server, assert_quiet, eventually, serving
+from tails import ENDLESS, HANG, QUESTION, SHORT, ask, lanes, opened, started
 from wire import dialled, head, post, read_events, reply, tell, valid_stream
 
 from app.http.callers import LOCAL
@@ -20,59 +21,6 @@ from app.http.server import bind, build
 from app.main import create_app
 from app.postgres.runs import RunStore
 from app.record.entry import Interruption, Opening
-
-QUESTION = {"input": "Why is the sky blue?"}
-HANG = "scripted:hang"
-SHORT = "scripted:fast?first=0.005&gap=0&tokens=5"
-ENDLESS = "scripted:endless?first=0&gap=0.002"
-
-
-async def ask(server: Server, **fields: Any) -> httpx.Response:
-    """The whole answer to a question."""
-    return await server.client.post("/v1/reason", json={**QUESTION, **fields})
-
-
-def lanes(fast: str, slow: str, **limits: float) -> dict[str, Any]:
-    """Which models to ask, with limits on the slow one."""
-    return {"fast": {"model": fast}, "slow": {"model": slow, **limits}}
-
-
-class Tail:
-    """A stream that is being read, piece by piece."""
-
-    def __init__(self, response: httpx.Response) -> None:
-        self.response = response
-        self.raw = b""
-        self._pieces = response.aiter_raw()
-
-    @property
-    def run_id(self) -> str:
-        """The run it is of."""
-        return self.response.headers["x-run-id"]
-
-    async def until(self, text: bytes) -> bytes:
-        """Read until the text has come, and on to the end of its piece."""
-        while text not in self.raw:
-            self.raw += await anext(self._pieces)
-        return self.raw
-
-    async def rest(self) -> bytes:
-        """Read to the end."""
-        async for piece in self._pieces:
-            self.raw += piece
-        return self.raw
-
-
-async def opened(server: Server, method: str, path: str, **request: Any) -> Tail:
-    """Send a request and return once its head is there."""
-    return Tail(await server.client.send(server.client.build_request(method, path, **request), stream=True))
-
-
-async def started(server: Server, **fields: Any) -> Tail:
-    """A stream of which the fast lane has ended."""
-    tail = await opened(server, "POST", "/v1/reason", json={**QUESTION, **fields})
-    await tail.until(b"event: lane_end")
-    return tail
 
 
 async def test_a_stream_keeps_the_protocol() -> None:
@@ -335,7 +283,7 @@ async def test_a_fast_lane_may_take_longer_than_the_default() -> None:
     late = "scripted:fast?first=0.05&gap=0&tokens=2"
     async with serving(fast_timeout_s=0.02) as server:
         allowed = valid_stream((await ask(server, fast={"model": late, "timeout_s": 5})).content)
-        refused = valid_stream((await ask(server, fast={"model": late})).content)
+        refused = valid_stream((await ask(server, fast={"model": late}, cache="off")).content)
     ends = [
         [e.data["outcome"] for e in log if e.name == "lane_end" and e.data["lane"] == "fast"]
         for log in (allowed, refused)
@@ -350,7 +298,7 @@ async def test_health_counts_streams_and_records(dsn: str) -> None:
     """Health tells how many streams are open, and where every record is: the ledger balances."""
     async with serving(dsn) as server:
         before = (await server.client.get("/health/")).json()
-        tails = [await started(server, **lanes(SHORT, HANG)) for _ in range(2)]
+        tails = [await started(server, cache="off", **lanes(SHORT, HANG)) for _ in range(2)]
         again = await opened(server, "GET", f"/v1/runs/{tails[0].run_id}/events")
         during = (await server.client.get("/health/")).json()
         await again.response.aclose()
@@ -515,7 +463,7 @@ LONG = "scripted:long?first=0&gap=0&tokens=20000"
 async def test_a_client_that_never_reads_is_dropped(how: str) -> None:
     """A client that reads nothing of a long answer loses its connection after the send timeout, and holds nothing."""
     async with serving(send_timeout_s=0.1, kept_runs=0 if how == "resumed" else 1000) as server:
-        asked = {"input": "x", **lanes(LONG, LONG)}
+        asked = {"input": "x", "cache": "off", **lanes(LONG, LONG)}
         request = post(json.dumps(asked).encode(), *(["Connection: close"] if how == "closing" else []))
         if how == "resumed":
             run_id = (await ask(server, **asked)).headers["x-run-id"]

@@ -6,7 +6,7 @@ from typing import Any, Literal, get_args
 
 import msgspec
 import pytest
-from entries import EPOCH, lane, opening, question
+from entries import EPOCH, attachment, lane, opening, question
 
 from app.events import Agreement, Usage
 from app.question import Labels, LaneName, Message
@@ -71,6 +71,7 @@ ENTRIES: dict[str, Entry] = {
     "opening": SAMPLE.opening,
     "closing": SAMPLE,
     "interruption": Interruption(SAMPLE.opening, EPOCH),
+    "attachment": attachment(SAMPLE.opening),
 }
 
 

@@ -10,9 +10,10 @@ from servers import Server, assert_quiet, eventually, serving
 from wire import dialled, head, post, read_events, reply, reset, tell, valid_stream
 
 RESETS = 500
-QUESTION = post(b'{"input": "Why?"}')
-BY_URL = head("GET", "/v1/reason?input=Why")
-WHOLE = post(b'{"input": "Why?", "stream": false}')
+# Each wants a run of its own.
+QUESTION = post(b'{"input": "Why?", "cache": "off"}')
+BY_URL = head("GET", "/v1/reason?input=Why&cache=off")
+WHOLE = post(b'{"input": "Why?", "cache": "off", "stream": false}')
 # How long a client stays, in seconds: gone before it is accepted, while the run opens, while the models are silent.
 STAYS = (None, 0.0, 0.001, 0.004)
 

@@ -38,7 +38,7 @@ async def test_each_part_is_forgotten_in_its_own_time(run_store: RunStore, pool:
     forgotten = await Upkeep(pool).retain(payload_days=10, log_days=3, run_days=40)
     assert await _counts(dsn) == (3, 6, 2, 1)
     assert (forgotten.partitions, forgotten.rows, forgotten.runs) == (0, 5, 1)
-    assert await Upkeep(pool).retain(10, 3, 40) == (0, 0, 0, 0)
+    assert await Upkeep(pool).retain(10, 3, 40) == (0, 0, 0, 0, 0)
 
 
 async def test_whole_days_are_dropped(run_store: RunStore, pool: Pool, dsn: str) -> None:

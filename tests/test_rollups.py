@@ -139,7 +139,7 @@ async def test_late_rows_and_corrections_are_counted(run_store: RunStore, pool: 
     await upkeep.roll_up()
     late = [
         entries.closing(entries.opening(5 * 3600.0)),
-        *(_ended(one.opening, dice, version=LATE) for one in first[:20]),
+        *(_ended(entries.opening_of(one), dice, version=LATE) for one in first[:20]),
     ]
     await run_store.write(filed(*late))
     before = await rollups.stats(ME, Selection(), ("source", "hour"))
@@ -155,7 +155,7 @@ async def test_jobs_at_once_and_writers_beside_them_lose_nothing(run_store: RunS
     upkeep = Upkeep(pool)
     batches = [filed(*_made_up(seed, 20)) for seed in range(10, 20)]
     await asyncio.gather(*map(run_store.write, batches), *(upkeep.roll_up() for _ in range(10)))
-    assert (await Rollups(pool).stats(ME, Selection()))[0].runs == 200
+    assert sum((await Rollups(pool).stats(ME, Selection()))[0].sources.values()) == 200
     while await value(dsn, "SELECT count(*) FROM rollup_dirty"):
         await asyncio.gather(*(upkeep.roll_up() for _ in range(3)))
     assert await Rollups(pool).stats(ME, Selection()) == await _from_runs(pool, dsn, Selection(), ())

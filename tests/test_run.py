@@ -13,7 +13,8 @@ from races import ALICE, events, question, read
 
 from app.events import Done, FinalAnswer, LaneEnd, Preliminary, Start, Usage
 from app.llm.model import Piece
-from app.reasoning.run import OutOfOrder, Reader, Run, split
+from app.reasoning.log import Reader, split
+from app.reasoning.run import OutOfOrder, Run
 
 GRACE_S = 2.0
 START = Start("r", "race", {"fast": {"model": "a"}, "slow": {"model": "b"}}, 7000, "durable")
@@ -30,7 +31,9 @@ def words(*texts: str) -> list[Piece]:
 
 def new(**more: Any) -> Run:
     """A run with nothing in its log."""
-    return Run("r", question(**more), ALICE, GRACE_S)
+    run = Run("r", question(**more), ALICE, "f" * 64)
+    run.grace_s = GRACE_S
+    return run
 
 
 def told(run: Run) -> Run:

@@ -7,7 +7,22 @@ from typing import Any, Final
 import pytest
 from clock import jump
 from journals import MemoryJournal
-from races import ALICE, Event, Pair, ask, ends, events, named, nothing_left, question, read, registry, said, whole
+from races import (
+    ALICE,
+    Event,
+    Pair,
+    ask,
+    ends,
+    events,
+    named,
+    nothing_left,
+    order,
+    question,
+    read,
+    registry,
+    said,
+    whole,
+)
 
 from app.errors import NoSuchRun, NothingToAccept, ShuttingDown, TooManyRuns, UnknownModel
 from app.events import Done, FinalAnswer, LaneEnd, Preliminary, Usage, frame
@@ -63,7 +78,7 @@ def outcomes(log: list[Event]) -> dict[str, tuple[str, str | None]]:
 async def test_cancel_ends_the_run_at_once() -> None:
     """A cancelled run ends at once, both lanes with it, and cancelling again is harmless, after its end too."""
     runs = registry()
-    run = runs.open(question(HANG, HANG), ALICE)
+    run = runs.open(order(question(HANG, HANG)))
     await asyncio.sleep(0.3)
     assert runs.cancel(run.run_id, ALICE) is runs.cancel(run.run_id, ALICE) is run
     log = await whole(run)
@@ -78,7 +93,7 @@ async def test_cancel_ends_the_run_at_once() -> None:
 async def test_a_run_is_found_before_it_says_start() -> None:
     """A run can be found and cancelled while it still waits for its start record and its log is empty."""
     runs = registry(MemoryJournal(None))
-    run = runs.open(question(HANG, HANG), ALICE)
+    run = runs.open(order(question(HANG, HANG)))
     await asyncio.sleep(0)
     assert (len(run), runs.find(run.run_id, ALICE)) == (0, run)
     runs.cancel(run.run_id, ALICE)
@@ -89,7 +104,7 @@ async def test_a_run_is_found_before_it_says_start() -> None:
 async def test_cancel_keeps_a_shown_preliminary() -> None:
     """A preliminary that was shown stands as an unverified final when the run is cancelled."""
     runs = registry()
-    run = runs.open(question(QUICK, HANG), ALICE)
+    run = runs.open(order(question(QUICK, HANG)))
     await shown(run)
     runs.cancel(run.run_id, ALICE)
     log = await whole(run)
@@ -102,7 +117,7 @@ async def test_cancel_keeps_a_shown_preliminary() -> None:
 async def test_accept_takes_the_preliminary() -> None:
     """Accepting the preliminary ends the slow lane; the fast answer is final, unverified, the run partial."""
     runs = registry()
-    run = runs.open(question(QUICK, LAZY), ALICE)
+    run = runs.open(order(question(QUICK, LAZY)))
     await shown(run)
     runs.accept(run.run_id, ALICE)
     log = await whole(run)
@@ -116,7 +131,7 @@ async def test_accept_takes_the_preliminary() -> None:
 async def test_nothing_to_accept() -> None:
     """There is nothing to accept before the preliminary, after the end, or when the fast lane failed."""
     runs = registry()
-    early, failed = (runs.open(question(fast, LAZY), ALICE) for fast in (QUICK, ERROR))
+    early, failed = (runs.open(order(question(fast, LAZY))) for fast in (QUICK, ERROR))
     await asyncio.sleep(0.05)
     with pytest.raises(NothingToAccept):
         runs.accept(early.run_id, ALICE)
@@ -132,7 +147,7 @@ async def test_nothing_to_accept() -> None:
 async def test_a_verified_answer_beats_a_stop() -> None:
     """A slow lane that completes in the very moment of a stop is the verified final."""
     runs = registry()
-    run = runs.open(question(QUICK, "scripted:slow?first=1&gap=0"), ALICE)
+    run = runs.open(order(question(QUICK, "scripted:slow?first=1&gap=0")))
     asyncio.get_running_loop().call_at(run.opened_at + 1.0, runs.cancel, run.run_id, ALICE)
     log = await whole(run)
     assert statuses(log) == ("completed", None, "slow")
@@ -142,7 +157,7 @@ async def test_a_verified_answer_beats_a_stop() -> None:
 async def test_strangers_find_nothing() -> None:
     """A caller finds, cancels and accepts only runs of its own, live or ended."""
     runs = registry()
-    run = runs.open(question(QUICK, LAZY), ALICE)
+    run = runs.open(order(question(QUICK, LAZY)))
     for _ in range(2):
         await asyncio.sleep(0.5)
         assert runs.find(run.run_id, BOB) is None
@@ -162,7 +177,7 @@ async def test_strangers_find_nothing() -> None:
 async def test_a_short_deadline_ends_both_lanes() -> None:
     """A deadline shorter than every lane's limit ends the run, and the lanes say that it was the deadline."""
     runs = registry()
-    log = await whole(runs.open(question(HANG, HANG, deadline_s=0.5), ALICE))
+    log = await whole(runs.open(order(question(HANG, HANG, deadline_s=0.5))))
     assert statuses(log) == ("timeout", "deadline", None)
     assert set(outcomes(log).values()) == {("timeout", "deadline")}
 
@@ -176,7 +191,7 @@ def test_done_is_in_time(deadline_s: float, delay_s: float | None) -> None:
         """Two lanes that do not stop at the deadline."""
         runs = registry(MemoryJournal(delay_s))
         stubborn = "scripted:stubborn?first=0&gap=0&hold=9"
-        opened = runs.open(question(stubborn, stubborn, deadline_s), ALICE)
+        opened = runs.open(order(question(stubborn, stubborn, deadline_s)))
         log = await whole(opened)
         assert opened.at_ms[-1] <= 1000 * (deadline_s + 0.85)
         assert statuses(log)[0] == "timeout"
@@ -192,7 +207,7 @@ async def test_the_final_answer_does_not_wait_for_a_loser() -> None:
     """The final answer is said when it is there, although the losing lane does not stop when it is cancelled."""
     runs = registry()
     stubborn = "scripted:stubborn?first=0&gap=0.1&hold=2"
-    run = runs.open(question(stubborn, "scripted:slow?first=0.6&gap=0&tokens=2"), ALICE)
+    run = runs.open(order(question(stubborn, "scripted:slow?first=0.6&gap=0&tokens=2")))
     log = await whole(run)
     assert statuses(log) == ("completed", None, "slow")
     at = {name: run.at_ms[seq] for name, seq, _ in log}
@@ -204,7 +219,7 @@ async def test_the_final_answer_does_not_wait_for_a_loser() -> None:
 async def test_words_before_start_are_kept() -> None:
     """What a lane says, and how it ends, before the start record was waited for comes behind `start`."""
     runs = registry(MemoryJournal(None))
-    log = await whole(runs.open(question("scripted:fast?first=0&gap=0", "scripted:break?first=0&gap=0"), ALICE))
+    log = await whole(runs.open(order(question("scripted:fast?first=0&gap=0", "scripted:break?first=0&gap=0"))))
     assert log[0][0] == "start"
     assert statuses(log) == ("partial", "scripted_error", "fast")
     assert said(log, "fast") == named(log, "final")[0]["text"] != ""
@@ -216,7 +231,7 @@ async def test_lane_ends_are_said_in_their_order() -> None:
     """Lanes that ended while the start record was waited for are told in the order in which they ended."""
     runs = registry(MemoryJournal(None))
     asked = ask(question("scripted:hang?first=0", "scripted:error?first=0.02"), "fast", first_token_timeout_s=0.05)
-    log = await whole(runs.open(asked, ALICE))
+    log = await whole(runs.open(order(asked)))
     assert [end["lane"] for end in named(log, "lane_end")] == ["slow", "fast"]
     assert statuses(log) == ("timeout", "first_token_timeout", None)
 
@@ -226,7 +241,7 @@ async def test_nobody_comes() -> None:
     """A run whose first reader never comes is cancelled after five seconds; one that is to finish is not."""
     runs = registry()
     slow = "scripted:slow?first=1.9&gap=0.9&tokens=5"
-    left, kept = (runs.open(question(HANG, slow, on_disconnect=how), ALICE) for how in ("cancel", "finish"))
+    left, kept = (runs.open(order(question(HANG, slow, on_disconnect=how))) for how in ("cancel", "finish"))
     await asyncio.sleep(7.0)
     assert [left.at_ms[-1], kept.at_ms[-1]] == pytest.approx([5000, 5500], abs=1)
     assert statuses(await whole(left)) == ("cancelled", "client_gone", None)
@@ -240,11 +255,11 @@ async def test_nobody_comes() -> None:
 async def test_drain_lets_runs_finish() -> None:
     """A run that ends within the grace of a shutdown ends as if there were none; no new one is opened meanwhile."""
     runs = registry()
-    run = runs.open(question(QUICK, LAZY), ALICE)
+    run = runs.open(order(question(QUICK, LAZY)))
     draining = asyncio.create_task(runs.drain(5.0))
     await asyncio.sleep(0.1)
     with pytest.raises(ShuttingDown):
-        runs.open(question(), ALICE)
+        runs.open(order(question()))
     await draining
     assert statuses(await whole(run)) == ("completed", None, "slow")
     assert run.at_ms[-1] < 5000
@@ -257,7 +272,7 @@ async def test_drain_ends_what_is_left() -> None:
     runs = registry(MemoryJournal(None))
     loop = asyncio.get_running_loop()
     slow = (HANG, LAZY, "scripted:stubborn?hold=9", "scripted:endless")
-    live = [runs.open(question(QUICK, each), ALICE) for each in slow]
+    live = [runs.open(order(question(QUICK, each))) for each in slow]
     began = loop.time()
     await runs.drain(0.3)
     assert loop.time() - began <= 0.3 + 0.75 + 1e-6
@@ -285,13 +300,13 @@ async def test_live_cap() -> None:
     """A run beyond the cap is refused before anything has begun; when one ends there is room again."""
     journal = MemoryJournal()
     runs = registry(journal, live=2)
-    first, _ = [runs.open(question(HANG, HANG), ALICE) for _ in range(2)]
+    first, _ = [runs.open(order(question(HANG, HANG))) for _ in range(2)]
     with pytest.raises(TooManyRuns):
-        runs.open(question(), ALICE)
+        runs.open(order(question()))
     runs.cancel(first.run_id, ALICE)
     await whole(first)
     await asyncio.sleep(0)
-    await whole(runs.open(question(QUICK, ERROR), ALICE))
+    await whole(runs.open(order(question(QUICK, ERROR))))
     await runs.drain(0.0)
     assert len(journal.openings) == 3
 
@@ -302,7 +317,7 @@ async def test_an_unknown_model_begins_nothing() -> None:
     journal = MemoryJournal()
     runs = registry(journal)
     with pytest.raises(UnknownModel):
-        runs.open(question(QUICK, "scripted:nobody"), ALICE)
+        runs.open(order(question(QUICK, "scripted:nobody")))
     await nothing_left(runs)
     assert journal.openings == []
 
@@ -311,7 +326,7 @@ async def end_some(runs: Runs, count: int, **more: Any) -> list[Run]:
     """Runs that ended one after the other."""
     ended = []
     for _ in range(count):
-        ended.append(runs.open(question(QUICK, ERROR, **more), ALICE))
+        ended.append(runs.open(order(question(QUICK, ERROR, **more))))
         [supervisor] = runs._tasks
         await supervisor
     return ended
@@ -345,7 +360,7 @@ async def test_kept_by_bytes() -> None:
         question(QUICK, ERROR).slow,
         7.0,
     )
-    run = runs.open(big, ALICE)
+    run = runs.open(order(big))
     await whole(run)
     await asyncio.sleep(0)
     assert runs.find(run.run_id, ALICE) is None
@@ -369,7 +384,7 @@ async def test_a_thousand_runs_leave_nothing() -> None:
     more = ("cut", "endless?gap=0.3", "stubborn?hold=3", "empty")
     fates = [QUICK, LAZY, HANG, ERROR, *(f"scripted:{each}" for each in more)]
     pairs = [(fates[n % 8], fates[n // 8 % 8]) for n in range(1000)]
-    opened = [runs.open(question(*pair), ALICE) for pair in pairs]
+    opened = [runs.open(order(question(*pair))) for pair in pairs]
     tails = [asyncio.create_task(read(run.attach())) for run in opened]
     await asyncio.sleep(0.2)
     for run in opened[::10]:
@@ -385,7 +400,7 @@ async def test_usage_of_every_lane_is_recorded() -> None:
     """The record has the usage of losing, failed and cancelled lanes, each with its source, and `done` their sum."""
     journal = MemoryJournal()
     runs = registry(journal)
-    log = await whole(runs.open(question("scripted:stall?first=0.1&gap=0", LAZY), ALICE))
+    log = await whole(runs.open(order(question("scripted:stall?first=0.1&gap=0", LAZY))))
     lanes = journal.closings[-1].lanes
     assert lanes["fast"].end.usage.source == "estimated"
     assert lanes["slow"].end.usage.source == "reported"
@@ -432,7 +447,7 @@ def test_a_fault_of_the_journal(fault: str, caplog: pytest.LogCaptureFixture) ->
         """One run over that journal."""
         journal = BrokenJournal(fault)
         runs = registry(journal)
-        log = await whole(runs.open(question(QUICK, LAZY), ALICE))
+        log = await whole(runs.open(order(question(QUICK, LAZY))))
         assert log[0][0] == "start"
         assert set(ends(log)) == {"fast", "slow"}
         assert statuses(log) == ("failed", "internal", None)
@@ -459,7 +474,7 @@ def test_a_fault_of_the_encoding(broken: type, monkeypatch: pytest.MonkeyPatch) 
         """One run that meets the fault."""
         journal = MemoryJournal()
         runs = registry(journal)
-        opened = runs.open(question(QUICK, LAZY), ALICE)
+        opened = runs.open(order(question(QUICK, LAZY)))
         reader = opened.attach()
         raw = await read(reader)
         log = events(raw)
@@ -507,7 +522,7 @@ def test_a_fault_of_an_adapter(case: str) -> None:
         """One run over these two models, whose reader must return."""
         fast, slow = UNWRITABLE[case]
         runs = registry(MemoryJournal(), Pair(talking(fast, 0.1), talking(slow, 0.2)))
-        raw = await read(runs.open(question(), ALICE).attach())
+        raw = await read(runs.open(order(question())).attach())
         log = events(raw)
         assert [name for name, _, _ in log].count("done") == 1
         assert [seq for _, seq, _ in log] == list(range(len(log)))
@@ -522,7 +537,7 @@ def test_a_fault_of_an_adapter(case: str) -> None:
 async def test_a_cancelled_supervisor_ends_its_run() -> None:
     """A run whose supervisor is cancelled, as at the end of a loop, still ends with `done` and stops its lanes."""
     runs = registry()
-    run = runs.open(question(QUICK, HANG), ALICE)
+    run = runs.open(order(question(QUICK, HANG)))
     await asyncio.sleep(0.5)
     [supervisor] = runs._tasks
     supervisor.cancel()
@@ -550,7 +565,7 @@ async def test_a_stubborn_lane_of_a_buried_run_is_counted() -> None:
         yield Finish("stop")
 
     runs = registry(BrokenJournal("receipt"), Pair(stubborn, quick))
-    await whole(runs.open(question(), ALICE))
+    await whole(runs.open(order(question())))
     await asyncio.sleep(0.6)
     assert (runs.live, len(runs.strays)) == (0, 1)
     await asyncio.sleep(3.0)

@@ -219,7 +219,7 @@ async def test_an_entry_that_cannot_be_prepared_loses_its_payload(tmp_path: Path
 
     def prepare(entry: Entry) -> Entry:
         """Fails while the entry has a text."""
-        if entry.opening.question.messages[0].content:
+        if entries.opening_of(entry).question.messages[0].content:
             raise ValueError("secret")
         return entry
 
@@ -228,7 +228,7 @@ async def test_an_entry_that_cannot_be_prepared_loses_its_payload(tmp_path: Path
         start = entries.opening(question=entries.question("secret"))
         assert await journal.opened(start).durable(5)
         assert await journal.drain(5)
-    assert store.runs[start.run_id].entry.opening.question.messages[0].content == ""
+    assert entries.opening_of(store.runs[start.run_id].entry).question.messages[0].content == ""
     assert "could not be prepared (ValueError)" in caplog.text
     assert "secret" not in re.sub(r"File .*", "", caplog.text)
 
@@ -247,7 +247,7 @@ async def test_an_entry_that_can_never_be_prepared_loses_its_labels_too(tmp_path
         assert await journal.closed(entries.closing(start)).durable(5)
         assert b"a-secret" not in spools.content(tmp_path)
         assert await journal.drain(5)
-    assert store.runs[start.run_id].entry.opening.question.labels == Labels()
+    assert entries.opening_of(store.runs[start.run_id].entry).question.labels == Labels()
 
 
 async def test_what_memory_cannot_hold_is_read_from_the_disk(tmp_path: Path) -> None:
@@ -290,15 +290,17 @@ async def test_a_kill_loses_nothing_that_was_durable(tmp_path: Path) -> None:
     """Killed again and again while it writes, a process leaves every entry whose receipt was true, and no damage."""
     opened: set[str] = set()
     closed: set[str] = set()
+    attached: set[str] = set()
+    told = {"opened": opened, "closed": closed, "attached": attached}
     for after in range(10):
         child = await spool_child(tmp_path, "flood")
         for _ in range(20 + 30 * after):
-            word, run_id = (await child.stdout.readline()).decode().split()
-            (opened if word == "opened" else closed).add(run_id)
+            word, identity = (await child.stdout.readline()).decode().split()
+            told[word].add(identity)
         child.kill()
         for line in (await child.communicate())[0].decode().splitlines(keepends=True):
             if line.endswith("\n"):
-                (opened if line.startswith("opened") else closed).add(line.split()[1])
+                told[line.split()[0]].add(line.split()[1])
     store = MemoryStore()
     async with spools.journal(tmp_path, store) as journal:
         assert await journal.drain(20)
@@ -308,6 +310,8 @@ async def test_a_kill_loses_nothing_that_was_durable(tmp_path: Path) -> None:
     assert len(opened) > 500
     assert {run_id for run_id in closed if versions.get(run_id) != CLOSED} == set()
     assert opened - versions.keys() == set()
+    assert len(attached) > 100
+    assert attached - store.attachments.keys() == set()
     assert set(versions.values()) == {INTERRUPTED, CLOSED}
 
 

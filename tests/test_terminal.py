@@ -64,6 +64,7 @@ class Stage:
         self.events = CONFIRMED
         self.cuts: list[int] = []
         self.refusal: web.Response | None = None
+        self.source = "live"
         self.hang_after: int | None = None
         self.forgetful = False
         self.started = asyncio.Event()
@@ -87,7 +88,9 @@ class Stage:
 
     async def play(self, request: web.Request, first: int) -> web.StreamResponse:
         """The events from first on, up to the next cut."""
-        response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "X-Run-ID": "r"})
+        response = web.StreamResponse(
+            headers={"Content-Type": "text/event-stream", "X-Run-ID": "r", "X-Run-Source": self.source}
+        )
         await response.prepare(request)
         cut = self.cuts.pop(0) if self.cuts else None
         for seq in range(first, len(self.events)):
@@ -169,6 +172,15 @@ async def test_a_terminal_sees_both_lanes_the_verdict_and_done(stage: Any, asked
     assert "Confirmed" in words
 
 
+@pytest.mark.parametrize(("source", "words"), [("cache", "From the cache"), ("attached", "Joined a run"), ("live", "")])
+async def test_a_terminal_sees_where_the_answer_comes_from(stage: Any, asked: Any, source: str, words: str) -> None:
+    """A replay says that it is from the cache, a shared run that it was joined, a run of its own neither."""
+    stage[0].source = source
+    _, out = await asked(stage[1], terminal=True)
+    assert ("From the cache" in out, "Joined a run" in out) == (source == "cache", source == "attached")
+    assert words in out
+
+
 @pytest.mark.parametrize("cut", [1, 4, len(CONFIRMED) - 1])
 async def test_a_cut_connection_is_resumed_without_gap_or_second_race(stage: Any, asked: Any, cut: int) -> None:
     """A connection cut midway is resumed with the last whole event's id; nothing is lost, doubled or asked twice."""
@@ -236,6 +248,19 @@ async def test_an_interrupt_cancels_the_run(stage: Any, asked: Any, capsys: Any,
     assert (await task)[0] == 130
     assert play.calls == ["reason", "cancel"]
     assert "Run r was cancelled" in capsys.readouterr().err
+
+
+async def test_who_joined_a_run_leaves_it_to_the_others(stage: Any, asked: Any, capsys: Any) -> None:
+    """An interrupt of a client that joined another's run cancels nothing, says so, and exits 130."""
+    play, url = stage
+    play.source, play.hang_after = "attached", 2
+    task = asyncio.create_task(asked(url))
+    await play.started.wait()
+    await asyncio.sleep(0.03)
+    task.cancel()
+    assert (await task)[0] == 130
+    assert play.calls == ["reason"]
+    assert "Run r goes on" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])

@@ -3,9 +3,6 @@
 import typer
 
 from app.audit import dead_letters, records, status
-from app.audit.database import clear_errors
-
-__all__ = ["app", "clear_errors"]
 
 app = typer.Typer(no_args_is_help=True, help="What is recorded, what waits, what could not be stored.")
 app.command()(status.status)

@@ -13,7 +13,6 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from app.audit.database import clear_errors, opened
 from app.errors import TandemError
 from app.postgres.letters import Letters
 from app.postgres.runs import RunStore
@@ -21,6 +20,7 @@ from app.record.codec import Undecodable, decode
 from app.record.directory import LETTERS
 from app.record.store import DeadLetter, EntryRejected, Filed
 from app.settings import Settings, read_settings
+from app.wiring.commands import clear_errors, opened
 
 
 class Unreadable(TandemError):

@@ -15,7 +15,6 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from app.audit.database import clear_errors, opened
 from app.experiments import exporting
 from app.experiments.feedback import Feedback
 from app.experiments.list import Filters
@@ -28,6 +27,7 @@ from app.record.redaction import Redactor
 from app.record.replay import Replay
 from app.record.store import DeadLetter, EntryRejected, Filed
 from app.settings import Settings, read_settings
+from app.wiring.commands import clear_errors, opened
 
 BATCH = 100
 
@@ -87,7 +87,7 @@ async def _store(store: RunStore, batch: Sequence[Filed], fates: Counter[str]) -
 
 def _letter(filed: Filed, reason: Literal["rejected", "conflict"], error: str) -> DeadLetter:
     entry = filed.entry
-    return DeadLetter(filed.digest, entry.opening.run_id, entry.version, reason, error, encode(entry))
+    return DeadLetter(filed.digest, entry.id, entry.version, reason, error, encode(entry))
 
 
 def _lines(files: list[Path]) -> Iterator[str]:

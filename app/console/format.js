@@ -62,6 +62,12 @@ export const CHANGES = {
   unverified: ["Unverified", "The fast answer stands alone: the slow model did not get to check it."],
 };
 
+/** What is said of an answer that is no run of its own, behind the verdict. */
+export const ORIGINS = {
+  cache: " From the cache: this is how both models answered the same question before.",
+  attached: " You joined a run that was already answering this question.",
+};
+
 export const STATUSES = {
   completed: ["Completed", "The run completed."],
   partial: ["Partial", "The fast answer stands alone."],

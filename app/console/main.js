@@ -1,7 +1,7 @@
 // Joins the parts: what people do and what the stream says become events of run.js; the view is painted once a frame.
 
 import { refreshRecent } from "./recent.js";
-import { canAccept, canStop, initial, reduce } from "./run.js";
+import { canAccept, canStop, initial, isGuest, reduce } from "./run.js";
 import { command, follow } from "./stream.js";
 import { createView } from "./view.js";
 
@@ -50,7 +50,7 @@ async function order(verb) {
 }
 
 function stop() {
-  if (state.runId !== null) return order("cancel");
+  if (state.runId !== null && !isGuest(state)) return order("cancel");
   aborter.abort();
   return emit({ type: "stopped", at: performance.now() });
 }

@@ -43,9 +43,15 @@ export function initial() {
 /** Somebody may press Stop. */
 export const canStop = (state) => ["asking", "live", "lost"].includes(state.phase);
 
+/** The page reads a run that somebody else's question began: it may leave, and not stop it or take its preliminary. */
+export const isGuest = (state) => state.source === "attached";
+
+/** Where the answer comes from: `live`, `cache`, or `attached`. */
+export const originOf = (state) => (state.start?.source === "cache" ? "cache" : isGuest(state) ? "attached" : "live");
+
 /** The preliminary is there and the slow lane still runs, so that taking it saves time. */
 export const canAccept = (state) =>
-  state.phase === "live" && state.preliminary !== null && state.final === null && state.lanes.slow.end === null;
+  state.phase === "live" && state.preliminary !== null && state.final === null && state.lanes.slow.end === null && !isGuest(state);
 
 /** Milliseconds a lane has run so far, or null before the start and once its end is known. */
 export function elapsedMs(state, name, now) {

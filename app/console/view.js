@@ -1,7 +1,7 @@
 // The page as a picture of the state: paint(state, now) changes what differs, and appends text instead of writing it anew.
 
 import * as say from "./format.js";
-import { LANES, canAccept, canStop, elapsedMs } from "./run.js";
+import { LANES, canAccept, canStop, elapsedMs, isGuest, originOf } from "./run.js";
 
 const byId = (id) => document.getElementById(id);
 
@@ -122,6 +122,7 @@ function verdictOf(state) {
     const [word, text] = say.CHANGES[final.change] ?? [final.change, ""];
     return [final.change, word, (final.change === "unverified" && UNCHECKED.get(done?.reason ?? done?.status)) || text];
   }
+  if (state.stopped && isGuest(state)) return ["cancelled", "Left", "The run goes on for those who read it."];
   if (state.stopped) return ["cancelled", "Stopped", "You stopped before the server had begun."];
   if (phase === "over") return ["ended", "Over", "The run ended while you were away; its record tells how."];
   if (phase === "lost") return ["lost", "Connection lost.", `Coming back to the same run, attempt ${state.attempt}.`];
@@ -130,16 +131,11 @@ function verdictOf(state) {
   return ["live", "Preliminary", "The fast answer is here. The slow model is still working on its own."];
 }
 
-function originOf(state) {
-  if (state.start?.source === "cache") return " Played from the cache.";
-  return state.source === "attached" ? " You joined a run that was already answering this question." : "";
-}
-
 function paintVerdict(state) {
   const [kind, word, text] = verdictOf(state);
   mark(byId("verdict"), "change", kind);
   put(byId("verdict-word"), word);
-  put(byId("verdict-text"), text + originOf(state));
+  put(byId("verdict-text"), text + (say.ORIGINS[originOf(state)] ?? ""));
   byId("verdict").hidden = state.problem !== null;
 }
 

@@ -30,8 +30,8 @@ Verdict = Literal["agree", "disagree", "unknown"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-_BOUND_BYTES = 6
-_CURSOR = struct.Struct(f">q16s{_BOUND_BYTES}s")  # created_at in microseconds since 1970, run_id, digest of the filters
+BOUND_BYTES: Final = 6
+_CURSOR = struct.Struct(f">q16s{BOUND_BYTES}s")  # created_at in microseconds since 1970, run_id, digest of the filters
 _CURSOR_TEXT = re.compile(r"[A-Za-z0-9_-]{40}")  # 30 bytes
 _FOREIGN = "cursor: take it from next_cursor of the page before"
 
@@ -55,7 +55,15 @@ class Filters:
 
     def digest(self) -> bytes:
         """What a cursor is bound to: equal for equal filters only."""
-        return hashlib.sha256(repr(astuple(self)).encode("utf-8", "surrogatepass")).digest()[:_BOUND_BYTES]
+        return hashlib.sha256(repr(astuple(self)).encode("utf-8", "surrogatepass")).digest()[:BOUND_BYTES]
+
+
+class Bound(Protocol):
+    """The filters that a cursor belongs to."""
+
+    def digest(self) -> bytes:
+        """BOUND_BYTES bytes, equal for equal filters only."""
+        ...
 
 
 class Position(NamedTuple):
@@ -81,14 +89,22 @@ class Payloads(Protocol):
         ...
 
 
-def encode_cursor(position: Position, filters: Filters) -> str:
+class Savings(Protocol):
+    """Where it is kept what replays saved."""
+
+    async def saved(self, caller: Caller, run_id: str) -> float | None:
+        """What the run that was replayed had cost, in dollars; None where that is not known, and for other runs."""
+        ...
+
+
+def encode_cursor(position: Position, filters: Bound) -> str:
     """The position as an opaque word of [A-Za-z0-9_-], bound to the filters of its list."""
     microseconds = (position.created_at - _EPOCH) // _MICROSECOND
     packed = _CURSOR.pack(microseconds, uuid.UUID(position.run_id).bytes, filters.digest())
     return base64.urlsafe_b64encode(packed).decode("ascii")
 
 
-def decode_cursor(cursor: str, filters: Filters) -> Position:
+def decode_cursor(cursor: str, filters: Bound) -> Position:
     """The position inside a cursor that we gave out for these filters; anything else is refused."""
     if _CURSOR_TEXT.fullmatch(cursor) is None:
         raise MalformedRequest(_FOREIGN)

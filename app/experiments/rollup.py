@@ -71,7 +71,7 @@ class Counted:
     """The runs of one group. slow: beyond the slow threshold; latency: of whole runs, from opening to `done`.
 
     key has one entry for each `by`, but two for model: fast_model and slow_model; hour and day are when they begin, in
-    ISO 8601.
+    ISO 8601. sources tells of replays too, where they are left out of everything else.
     """
 
     key: dict[str, str | None]

@@ -58,14 +58,14 @@ def _key(key: dict[str, str | None]) -> dict[str, str | None]:
 
 
 def _group(group: Counted) -> dict[str, Any]:
-    """One group of runs."""
+    """One group of runs; replays are in none of its numbers but `source` and `cache`, unless they were asked for."""
     return {
         "n": group.runs,
         "status": group.statuses,
         "source": group.sources,
         "agreement": group.verdicts,
         "slow": wilson(group.slow, group.runs)._asdict(),
-        "cache": wilson(group.sources.get("cache", 0), group.runs)._asdict(),
+        "cache": wilson(group.sources.get("cache", 0), sum(group.sources.values()))._asdict(),
         "latency": _times(group.latency),
         "cost": _cost(group.cost_nano),
         "lanes": {lane: _lane(group.lanes.get(lane, LaneCounts())) for lane in LANES},

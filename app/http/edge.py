@@ -1,4 +1,4 @@
-"""The outermost layer, pure ASGI: request ids, security headers, the loopback rule against foreign pages, who asks."""
+"""The outermost layer, pure ASGI: request ids and lines, security headers, the loopback rule, who asks."""
 
 import re
 
@@ -9,6 +9,7 @@ from uuid_utils import uuid4
 from app.errors import ForeignPage
 from app.http.callers import CALLER, Identify
 from app.http.problems import problem
+from app.http.requests import RequestLines, Sent
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _LOOPBACK = re.compile(r"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d{1,5})?", re.IGNORECASE)
@@ -22,12 +23,18 @@ _STRICT = [*_SECURITY, (b"content-security-policy", CSP.encode())]
 
 
 class Edge:
-    """Wraps the application. guard_loopback: refuse what a foreign web page could have sent; identify: who asks."""
+    """Wraps the application. guard_loopback: refuse what a foreign web page could have sent; identify: who asks.
 
-    def __init__(self, app: ASGIApp, *, guard_loopback: bool, identify: Identify) -> None:
+    lines: told of every finished request.
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, guard_loopback: bool, identify: Identify, lines: RequestLines | None = None
+    ) -> None:
         self._app = app
         self._guard = guard_loopback
         self._identify = identify
+        self._lines = lines
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one ASGI scope."""
@@ -40,16 +47,25 @@ class Edge:
         scope["request_id"] = request_id
         security = _SECURITY if scope["path"].startswith(_DOCS) else _STRICT
 
+        sent = Sent()
+
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode()), *security]
+                sent.head = message
+            else:
+                sent.bytes += len(message.get("body", b""))
             await send(message)
 
-        if self._guard and (refusal := foreign(headers, scope["path"])):
-            await problem(refusal, request_id)(scope, receive, send_with_headers)
-            return
-        scope[CALLER] = self._identify(headers)
-        await self._app(scope, receive, send_with_headers)
+        try:
+            if self._guard and (refusal := foreign(headers, scope["path"])):
+                await problem(refusal, request_id)(scope, receive, send_with_headers)
+                return
+            scope[CALLER] = self._identify(headers)
+            await self._app(scope, receive, send_with_headers)
+        finally:
+            if self._lines is not None:
+                self._lines.finished(scope, sent)
 
 
 def foreign(headers: Headers, path: str) -> ForeignPage | None:

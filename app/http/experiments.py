@@ -51,7 +51,9 @@ def router(parts: Parts) -> APIRouter:
     @routes.get("/api/experiments/{run_id}", summary="One record with both lanes, payloads, timing and feedback")
     async def detail(caller: Asker, run_id: RunId) -> dict[str, Any]:
         record = await record_of(parts, caller, run_id)
-        said = await past.reads.said(caller, run_id) if past is not None else None
-        return record | {"feedback": said or {}}
+        if past is None:
+            return record | {"feedback": {}}
+        saved = {"saved_usd": await past.reads.saved(caller, run_id)} if record["source"] == "cache" else {}
+        return record | saved | {"feedback": await past.reads.said(caller, run_id) or {}}
 
     return routes

@@ -62,7 +62,7 @@ def router(parts: Parts, past: Past) -> APIRouter:
 
     @routes.put(PATH, openapi_extra=_SCHEMA, summary="Say something about a run; said again, it changes nothing")
     async def put(request: Request, caller: Asker, run_id: RunId, name: Name) -> dict[str, Any]:
-        said = _masked(await _said(request, name), past.mask)
+        said = _masked(await _said(request, name), parts.mask)
         await arrived(parts, run_id)
         kept = await past.reads.put(caller, run_id, said)
         if kept is None:

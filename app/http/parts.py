@@ -7,16 +7,20 @@ from typing import Any, Protocol
 
 from cachetools import LRUCache
 
+from app.answers.cache import Cache
 from app.experiments.compare import Outcomes
 from app.experiments.deadline import LaneTimes
 from app.experiments.exporting import Exports
 from app.experiments.feedback import TEXT_MAX, FeedbackStore
-from app.experiments.list import Payloads, Records
+from app.experiments.list import Payloads, Records, Savings
+from app.experiments.logs import Requests
 from app.experiments.rollup import RolledUp
 from app.experiments.verdicts import Verdicts
 from app.http.body import Defaults
 from app.http.callers import Identify, anybody
 from app.question import Caller
+from app.reasoning.desk import Desk
+from app.reasoning.elsewhere import Elsewhere
 from app.reasoning.runs import Runs
 from app.record.redaction import Redactor
 
@@ -67,17 +71,16 @@ class RunRecords(Records, Protocol):
         ...
 
 
-class Reads(Payloads, Verdicts, LaneTimes, Outcomes, Exports, FeedbackStore, Protocol):
+class Reads(Payloads, Savings, Verdicts, LaneTimes, Outcomes, Exports, FeedbackStore, Protocol):
     """Everything that is asked about many runs but their sums, and what is said about one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """Where the past is asked: run by run, and rolled up. mask: a text of feedback as it may be kept."""
+    """Where the past is asked: run by run, and rolled up."""
 
     reads: Reads
     rolled_up: RolledUp
-    mask: Callable[[str], str] = Redactor("full", TEXT_MAX).remark
 
 
 class Readiness(Protocol):
@@ -125,14 +128,27 @@ class Nothing:
 
 
 @dataclass(frozen=True, slots=True)
+class Answers:
+    """Where an answer may come from: the desk decides; stored ones, by the scope of their callers; other instances."""
+
+    desk: Desk
+    cache: Cache | None
+    elsewhere: Elsewhere
+    scope: Callable[[Caller], str]
+
+
+@dataclass(frozen=True, slots=True)
 class Parts:
     """Everything the HTTP side is given. told: the number of the `done` that was given for an interrupted run.
 
     pending: which records may come yet, though PostgreSQL has none. identify: who asks, by the request's headers.
 
+    answers: where an answer may come from. request_lines: whether each question leaves a line in the log.
+
     Without a past there are no statistics, exports and feedback.
     """
 
+    answers: Answers
     runs: Runs
     records: RunRecords
     readiness: Readiness
@@ -141,6 +157,9 @@ class Parts:
     max_body_bytes: int
     version: str
     past: Past | None = None
+    mask: Callable[[str], str] = Redactor("full", TEXT_MAX).remark
     pending: Pending = field(default_factory=Nothing)
     identify: Identify = anybody
+    requests: Requests | None = None
+    request_lines: bool = True
     told: LRUCache[str, int] = field(default_factory=lambda: LRUCache(10_000))

@@ -1,18 +1,23 @@
 """POST and GET /v1/reason: one question, one stream."""
 
+import re
+
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from app.errors import MalformedRequest
 from app.http import describe
 from app.http.body import ReasonBody, discard_body, query_to_body, read_body, read_query, to_question
 from app.http.callers import caller_of
 from app.http.parts import Parts
-from app.http.resume import last_event_id, resume
+from app.http.requests import TOLD, Told
+from app.http.resume import again, last_event_id, resume
 from app.http.shortcut import Handler
-from app.http.stream import RunAnswer, RunStream
-from app.question import Caller
+from app.http.stream import Place, RunAnswer, RunStream
+from app.reasoning.desk import Again
 
 PATH = "/v1/reason"
+_IDEMPOTENCY_KEY = re.compile(r"[!-~]{1,255}")
 
 
 def asker(parts: Parts) -> Handler:
@@ -23,7 +28,7 @@ def asker(parts: Parts) -> Handler:
         if seen is not None:  # a client that comes back by asking again means the run it was reading
             await discard_body(request, parts.max_body_bytes)
             return await resume(parts, caller_of(request), *seen)
-        return answer(parts, caller_of(request), await read_body(request, parts.max_body_bytes, ReasonBody))
+        return await answer(parts, request, await read_body(request, parts.max_body_bytes, ReasonBody))
 
     return ask
 
@@ -44,13 +49,31 @@ def router(parts: Parts) -> APIRouter:
         seen = last_event_id(request, query.last_event_id)
         if seen is not None:
             return await resume(parts, caller_of(request), *seen)
-        return answer(parts, caller_of(request), query_to_body(query))
+        return await answer(parts, request, query_to_body(query))
 
     return routes
 
 
-def answer(parts: Parts, caller: Caller, body: ReasonBody) -> Response:
-    """Open a run and read it, as a stream or as one object."""
-    run = parts.runs.open(to_question(body, parts.defaults), caller)
-    headers = {"X-Run-ID": run.run_id, "X-Run-Source": "live"}
-    return RunStream(run, -1, parts.ping_s, headers) if body.stream else RunAnswer(run, headers)
+async def answer(parts: Parts, request: Request, body: ReasonBody) -> Response:
+    """Find or begin what answers the question and read it, as a stream or as one object."""
+    caller = caller_of(request)
+    question = to_question(body, parts.defaults)
+    asked = await parts.answers.desk.ask(question, caller, idempotency_key(request))
+    if isinstance(asked, Again):
+        return await again(parts, caller, asked.run_id, stream=body.stream)
+    request.scope[TOLD] = Told(asked.log, asked.source, question)
+    headers = {"X-Run-ID": asked.log.run_id, "X-Run-Source": asked.source}
+    place = Place(guest=asked.source == "attached")
+    if body.stream:
+        return RunStream(asked.log, place, parts.ping_s, headers)
+    return RunAnswer(asked.log, place, headers)
+
+
+def idempotency_key(request: Request) -> str | None:
+    """The key that the request came with. Raises MalformedRequest."""
+    keys = request.headers.getlist("idempotency-key")
+    if not keys:
+        return None
+    if len(keys) > 1 or _IDEMPOTENCY_KEY.fullmatch(keys[0]) is None:
+        raise MalformedRequest("Idempotency-Key: must be given once, as 1 to 255 visible ASCII characters")
+    return keys[0]

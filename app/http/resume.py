@@ -4,14 +4,14 @@ import re
 from datetime import UTC, datetime, timedelta
 
 from fastapi import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
 from app.errors import BadLastEventId, NoSuchRun, RunExpired, RunNotLive
-from app.events import Done, Usage, frame
+from app.events import frame, interrupted, parse
 from app.http.parts import Parts
-from app.http.stream import RunStream, rest_of
+from app.http.stream import Place, RunAnswer, RunStream, rest_of, summary
 from app.question import Caller
-from app.reasoning.run import split
+from app.reasoning.log import Log, Source, split
 
 OVERDUE = timedelta(seconds=30)  # a run that is still open this long after its deadline has lost its server
 ARRIVAL_S = 0.5
@@ -31,17 +31,42 @@ def last_event_id(request: Request, parameter: str | None) -> tuple[str, int] | 
 
 async def resume(parts: Parts, caller: Caller, run_id: str, after: int) -> Response:
     """Everything behind event number `after` (-1: from the beginning); 204 when that was `done`."""
-    headers = {"X-Run-ID": run_id, "X-Run-Source": "live"}
-    run = parts.runs.find(run_id, caller)
-    if run is None:
-        return await _from_record(parts, caller, run_id, after, headers)
-    _check(after, len(run))
-    if run.closed and after == len(run) - 1:
+    log = await _log_of(parts, caller, run_id, after)
+    if log is None:
+        return await _from_record(parts, caller, run_id, after)
+    headers = {"X-Run-ID": run_id, "X-Run-Source": log.source}
+    if log.interrupted and after >= len(log):  # its owner died before it had shown all that the client has seen
+        return rest_of(_last_word(parts, run_id, after, log.fingerprint), headers)
+    _check(after, len(log))
+    if log.closed and after == len(log) - 1:
         return Response(status_code=204, headers=headers)
-    return RunStream(run, after, parts.ping_s, headers)
+    return RunStream(log, Place(after, guest=log.caller != caller), parts.ping_s, headers)
 
 
-async def _from_record(parts: Parts, caller: Caller, run_id: str, after: int, headers: dict[str, str]) -> Response:
+async def again(parts: Parts, caller: Caller, run_id: str, *, stream: bool) -> Response:
+    """The whole run that an idempotency key stands for, to who asks under that key again."""
+    headers = {"X-Run-ID": run_id, "X-Run-Source": "attached"}
+    log = await _log_of(parts, caller, run_id)
+    if log is None:
+        events, _ = await _recorded(parts, caller, run_id, -1)
+        return rest_of(events, headers) if stream else JSONResponse(summary(events), headers=headers)
+    place = Place(guest=log.caller != caller)
+    return RunStream(log, place, parts.ping_s, headers) if stream else RunAnswer(log, place, headers)
+
+
+async def _log_of(parts: Parts, caller: Caller, run_id: str, after: int = -1) -> Log | None:
+    """The log, if the run lives or ended lately, on this instance or another."""
+    run = parts.runs.find(run_id, caller)
+    return run if run is not None else await parts.answers.elsewhere.tail(run_id, caller, after=after)
+
+
+async def _from_record(parts: Parts, caller: Caller, run_id: str, after: int) -> Response:
+    events, source = await _recorded(parts, caller, run_id, after)
+    return rest_of(events, {"X-Run-ID": run_id, "X-Run-Source": source})
+
+
+async def _recorded(parts: Parts, caller: Caller, run_id: str, after: int) -> tuple[bytes, Source]:
+    """What the record has behind that event, and where the run came from. Raises NoSuchRun, RunNotLive, RunExpired."""
     await arrived(parts, run_id)
     stored = await parts.records.log(caller, run_id)
     if stored is None:
@@ -54,13 +79,18 @@ async def _from_record(parts: Parts, caller: Caller, run_id: str, after: int, he
     if stored.log is not None:
         events = list(split(stored.log))
         _check(after, len(events))
-        return rest_of(b"".join(events[after + 1 :]), headers)
+        return b"".join(events[after + 1 :]), parse(events[0])[2]["source"]
     if stored.reason != "interrupted" and stored.status != "running":
         raise RunExpired("the events of this run are no longer kept; its record may still be there")
+    return _last_word(parts, run_id, after, stored.fingerprint), "live"
+
+
+def _last_word(parts: Parts, run_id: str, after: int, fingerprint: str) -> bytes:
+    """The `done` of a run whose server died, numbered on from what the client has seen; nothing if it was that."""
     if parts.told.get(run_id) == after:
-        return rest_of(b"", headers)
+        return b""
     parts.told[run_id] = after + 1
-    return rest_of(_interrupted(run_id, after + 1, stored.fingerprint), headers)
+    return frame(run_id, after + 1, interrupted(fingerprint))
 
 
 async def arrived(parts: Parts, run_id: str) -> None:
@@ -79,20 +109,3 @@ def unknown(parts: Parts, run_id: str) -> NoSuchRun | RunNotLive:
 def _check(after: int, count: int) -> None:
     if after >= count:
         raise BadLastEventId(f"the run has only {count} events so far, numbered from 0")
-
-
-def _interrupted(run_id: str, seq: int, fingerprint: str) -> bytes:
-    """The `done` of a run whose server died under it, numbered on from what the client has seen."""
-    done = Done(
-        status="failed",
-        final_lane=None,
-        verified=False,
-        reason="interrupted",
-        usage=Usage(),
-        cost_usd=None,
-        latency_ms=None,
-        slow=False,
-        fingerprint=fingerprint,
-        audit="durable",
-    )
-    return frame(run_id, seq, done)

@@ -1,6 +1,6 @@
 """/v1/runs: come back to a run, stop it, take its preliminary answer, read its record."""
 
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
@@ -11,7 +11,6 @@ from app.http.describe import REFUSALS, RunId
 from app.http.parts import Parts
 from app.http.resume import arrived, last_event_id, resume, unknown
 from app.question import Caller
-from app.reasoning.run import Run
 
 _EVENTS: Final[dict[str, Any]] = {
     "parameters": [
@@ -51,11 +50,11 @@ def router(parts: Parts) -> APIRouter:
 
     @routes.post("/v1/runs/{run_id}/cancel", summary="Stop a run; harmless when it has ended")
     async def cancel(caller: Asker, run_id: RunId) -> dict[str, Any]:
-        return _state(parts.runs.cancel(run_id, caller))
+        return await _stop(parts, caller, run_id, "cancelled")
 
     @routes.post("/v1/runs/{run_id}/accept", summary="Take the preliminary answer and stop the slow lane")
     async def accept(caller: Asker, run_id: RunId) -> dict[str, Any]:
-        return _state(parts.runs.accept(run_id, caller))
+        return await _stop(parts, caller, run_id, "accepted")
 
     return routes
 
@@ -69,5 +68,11 @@ async def record_of(parts: Parts, caller: Caller, run_id: str) -> dict[str, Any]
     return found
 
 
-def _state(run: Run) -> dict[str, Any]:
-    return {"run_id": run.run_id, "ended": run.closed}
+async def _stop(parts: Parts, caller: Caller, run_id: str, cause: Literal["cancelled", "accepted"]) -> dict[str, Any]:
+    """Stop the run where it lives."""
+    if parts.runs.find(run_id, caller) is None:
+        ended = await parts.answers.elsewhere.stop(run_id, caller, cause)
+        if ended is not None:
+            return {"run_id": run_id, "ended": ended}
+    stop = parts.runs.cancel if cause == "cancelled" else parts.runs.accept
+    return {"run_id": run_id, "ended": stop(run_id, caller).closed}

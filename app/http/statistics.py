@@ -19,7 +19,8 @@ from app.question import LaneName
 
 STATS: Final = (
     "Times in milliseconds, within 1 %; lanes that were cut short count for as long as they ran (Kaplan-Meier), and a "
-    "quantile that the data do not reach is null. Costs in US dollars, over the n whose cost is known."
+    "quantile that the data do not reach is null. Costs in US dollars, over the n whose cost is known. Replays are no "
+    "races: unless `source=cache` asks for them they are counted in `source` and `cache` alone."
 )
 
 

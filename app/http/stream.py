@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from sse_starlette import EventSourceResponse
 from starlette.responses import Response
@@ -11,14 +11,21 @@ from starlette.types import Receive, Scope, Send
 
 from app.events import PING, parse
 from app.http.departure import told_of_departure
-from app.reasoning.run import Run, split
+from app.reasoning.log import Log, split
 
 HEADERS = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
 _HEAD = EventSourceResponse(iter(()), headers=HEADERS).raw_headers  # made once
 
 
+class Place(NamedTuple):
+    """Where a reader begins: behind event number `after`; a guest reads a run that another request opened."""
+
+    after: int = -1
+    guest: bool = False
+
+
 class RunStream(EventSourceResponse):
-    """sse-starlette's response over a run, from behind event number `after` on.
+    """sse-starlette's response over a run.
 
     It keeps that response's headers, framing and keep-alive interval. The end at shutdown comes through the log: each
     run gets its `done` within the grace, so no stream is cut. What it replaces is the group of four tasks and the
@@ -29,12 +36,12 @@ class RunStream(EventSourceResponse):
 
     background = None
 
-    def __init__(self, run: Run, after: int, ping_s: float, headers: Mapping[str, str]) -> None:
+    def __init__(self, run: Log, place: Place, ping_s: float, headers: Mapping[str, str]) -> None:
         # Not the parent's, which would make an iterator, a lock and the same headers anew for each stream.
         self.raw_headers = [*_HEAD, *((name.lower().encode(), value.encode()) for name, value in headers.items())]
         self.ping_interval = ping_s
         self._run = run
-        self._after = after
+        self._place = place
         self._gone = False
         self._ping_due = False
         self._since = 0.0  # when the last write began
@@ -42,7 +49,7 @@ class RunStream(EventSourceResponse):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; whatever ends it, the reader leaves the run."""
         loop = self._run.loop
-        self._reader = self._run.attach(self._after)
+        self._reader = self._run.attach(self._place.after, guest=self._place.guest)
         self._since = loop.time()
         self._timer = loop.call_later(self.ping_interval, self._tick)
         try:
@@ -88,14 +95,15 @@ class RunStream(EventSourceResponse):
 class RunAnswer(Response):
     """The whole run as one JSON object, once it has ended: `{start, preliminary, lanes, final, done}`."""
 
-    def __init__(self, run: Run, headers: Mapping[str, str]) -> None:
+    def __init__(self, run: Log, place: Place, headers: Mapping[str, str]) -> None:
         super().__init__(media_type="application/json", headers={**HEADERS, **headers})
         self._run = run
+        self._place = place
         self._gone = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; a client that leaves is a reader that leaves."""
-        self._reader = self._run.attach()
+        self._reader = self._run.attach(guest=self._place.guest)
         parts = [self._reader.take()]
         try:
             with told_of_departure(scope, receive, self._leave):

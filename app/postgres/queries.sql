@@ -26,25 +26,26 @@ INSERT INTO schema_migrations (version, name, checksum) VALUES ($1, $2, $3);
 WITH written AS (
     INSERT INTO runs AS r (
         run_id, created_at, version, content_hash, caller, instance, status, reason, policy, source, source_run_id,
-        fingerprint, deadline_ms, final_lane, verified, change, agreement, latency_ms, cost_nano, usage, content,
-        experiment, variant, prompt_class, tags
+        idempotency_key, fingerprint, deadline_ms, final_lane, verified, change, agreement, latency_ms, cost_nano,
+        saved_nano, usage, content, experiment, variant, prompt_class, tags
     )
     SELECT
         run_id, created_at, version, decode(content_hash, 'hex'), caller, instance, status, reason, policy, source,
-        source_run_id, fingerprint, deadline_ms, final_lane, coalesce(verified, false), change, agreement, latency_ms,
-        cost_nano, usage, content, experiment, variant, prompt_class, tags
+        source_run_id, idempotency_key, fingerprint, deadline_ms, final_lane, coalesce(verified, false), change,
+        agreement, latency_ms, cost_nano, saved_nano, usage, content, experiment, variant, prompt_class, tags
     FROM json_to_recordset($1::json) AS entry (
         run_id uuid, created_at timestamptz, version integer, content_hash text, caller text, instance text,
-        status text, reason text, policy text, source text, source_run_id uuid, fingerprint text, deadline_ms integer,
-        final_lane text, verified boolean, change text, agreement jsonb, latency_ms double precision,
-        cost_nano bigint, usage jsonb, content jsonb, experiment text, variant text, prompt_class text, tags text[]
+        status text, reason text, policy text, source text, source_run_id uuid, idempotency_key text,
+        fingerprint text, deadline_ms integer, final_lane text, verified boolean, change text, agreement jsonb,
+        latency_ms double precision, cost_nano bigint, saved_nano bigint, usage jsonb, content jsonb, experiment text,
+        variant text, prompt_class text, tags text[]
     )
     ON CONFLICT (run_id) DO UPDATE SET
         updated_at = now(), version = EXCLUDED.version, content_hash = EXCLUDED.content_hash, status = EXCLUDED.status,
         reason = EXCLUDED.reason, source_run_id = EXCLUDED.source_run_id, final_lane = EXCLUDED.final_lane,
         verified = EXCLUDED.verified, change = EXCLUDED.change, agreement = EXCLUDED.agreement,
-        latency_ms = EXCLUDED.latency_ms, cost_nano = EXCLUDED.cost_nano, usage = EXCLUDED.usage,
-        content = EXCLUDED.content
+        latency_ms = EXCLUDED.latency_ms, cost_nano = EXCLUDED.cost_nano, saved_nano = EXCLUDED.saved_nano,
+        usage = EXCLUDED.usage, content = EXCLUDED.content
     WHERE r.version < EXCLUDED.version AND r.caller = EXCLUDED.caller
     RETURNING r.run_id, r.caller, r.created_at, r.version, r.agreement, r.tags, r.content
 ), lanes AS (
@@ -132,9 +133,34 @@ LEFT JOIN run_payloads AS p ON p.run_id = r.run_id AND p.created_at = r.created_
 LEFT JOIN run_logs AS g ON g.run_id = r.run_id AND g.created_at = r.created_at
 WHERE r.caller = $1 AND r.run_id = $2;
 
+-- name: saved_of_run
+-- What a replay saved, in nano-dollars, null for other runs and where it is not known. $1 caller, $2 run_id.
+SELECT saved_nano FROM runs WHERE caller = $1 AND run_id = $2;
+
 -- name: get_log
--- The event log of one run of one caller, null while there is none. $1 caller, $2 run_id.
+-- The event log of a run, null while there is none, for the caller who opened it and for those who shared it.
+-- $1 caller, $2 run_id.
 SELECT r.created_at, r.deadline_ms, r.status, r.reason, r.fingerprint, g.log
 FROM runs AS r
 LEFT JOIN run_logs AS g ON g.run_id = r.run_id AND g.created_at = r.created_at
-WHERE r.caller = $1 AND r.run_id = $2;
+WHERE r.run_id = $2
+  AND (r.caller = $1 OR EXISTS (SELECT FROM attachments AS a WHERE a.run_id = r.run_id AND a.caller = $1));
+
+-- name: run_by_key
+-- The run that an idempotency key of one caller was last used for, opened with it or shared. $1 caller, $2 hash of the
+-- key, $3 since when it counts.
+SELECT run_id::text, fingerprint
+FROM (
+    (
+        SELECT run_id, fingerprint, created_at FROM runs
+        WHERE caller = $1 AND idempotency_key = $2 AND created_at >= $3
+        ORDER BY created_at DESC LIMIT 1
+    )
+    UNION ALL
+    (
+        SELECT run_id, fingerprint, created_at FROM attachments
+        WHERE caller = $1 AND idempotency_key = $2 AND created_at >= $3
+        ORDER BY created_at DESC LIMIT 1
+    )
+) AS used
+ORDER BY created_at DESC LIMIT 1;

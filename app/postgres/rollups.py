@@ -106,9 +106,10 @@ class Rollups:
     async def stats(self, caller: Caller, wanted: Selection, by: Sequence[By] = ()) -> list[Counted]:
         """The caller's runs, one row a group in the order of the keys; exact but for the histograms' 1 %.
 
-        Raises RecordUnavailable.
+        Replays are no races: unless they are asked for, or sources are told apart, only `sources` counts them. Raises
+        RecordUnavailable.
         """
-        arguments = arguments_of(caller, wanted, Asked(by, slow_ms=self._slow_ms))
+        arguments = arguments_of(caller, wanted, Asked(by, measured="source" not in by, slow_ms=self._slow_ms))
         found = await self._fetch(READ, arguments)
         return await asyncio.to_thread(lambda: [counted(row, by) for row in found])
 

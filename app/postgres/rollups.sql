@@ -165,7 +165,8 @@ SELECT count(*) FROM rollup_dirty_hours($1, $2, $3, $4) WHERE NOT fresh;
 -- $1 caller, $2 slice; $3 spans with $4 beginnings and $5 ends; $6 beginnings and $7 ends of what is counted from runs;
 -- $8 the first and $9 the end of the hours that may be dirty, $10 how many runs of theirs are counted at most; $11 keys,
 -- $12 slow from so many ms, $13 the kinds of counters that are wanted, as bits; $14 experiment, $15 variant,
--- $16 prompt_class, $17 model, $18 lane whose model it is, any for null; $19 policy, $20 source, $21 without replays.
+-- $16 prompt_class, $17 model, $18 lane whose model it is, any for null; $19 policy, $20 source; $21 without replays, of
+-- which then only the counter by source (36) tells how many there were.
 WITH dirty AS MATERIALIZED (
     SELECT hour FROM rollup_dirty_hours($1, $8, $9, $10) WHERE fresh
 ), parts AS (
@@ -194,7 +195,8 @@ WITH dirty AS MATERIALIZED (
         OFFSET 0                                 -- span by span, from the index
     ) AS f
 ), keyed AS (
-    SELECT p.*,
+    SELECT p.sign AS seen, CASE WHEN $21::boolean AND p.source = 'cache' THEN 0 ELSE p.sign END AS sign,
+           p.runs, p.slow, p.sums, p.cells,
            CASE WHEN 'hour' = ANY ($11::text[]) THEN p.at END AS by_hour,
            CASE WHEN 'day' = ANY ($11) THEN date_bin('1 day', p.at, 'epoch') END AS by_day,
            CASE WHEN 'policy' = ANY ($11) THEN p.policy END AS by_policy,
@@ -212,7 +214,7 @@ WITH dirty AS MATERIALIZED (
            OR ($18 IS DISTINCT FROM 'fast' AND p.slow_model = $17))
       AND ($19::text IS NULL OR p.policy = $19)
       AND ($20::text IS NULL OR p.source = $20)
-      AND NOT ($21::boolean AND p.source = 'cache')
+      AND NOT ($21 AND p.source = 'cache' AND ($13::bigint >> 36) & 1 = 0)
 ), chosen AS MATERIALIZED (
     SELECT *, dense_rank() OVER (
                ORDER BY by_hour, by_day, by_policy, by_source, by_experiment, by_variant, by_prompt_class, by_fast_model,
@@ -229,12 +231,13 @@ WITH dirty AS MATERIALIZED (
 ), counters AS (
     SELECT place, array_agg((code << 32) + n ORDER BY code) AS cells
     FROM (
-        SELECT place, cell >> 32 AS code, sum(sign * (cell & 2147483647)::integer) AS n
+        SELECT place, cell >> 32 AS code,
+               sum(CASE WHEN cell >> 42 = 36 THEN seen ELSE sign END * (cell & 2147483647)::integer) AS n
         FROM chosen, unnest(cells) AS cell
-        WHERE ($13::bigint >> (cell >> 42)::integer) & 1 = 1
+        WHERE ($13 >> (cell >> 42)::integer) & 1 = 1
         GROUP BY place, cell >> 32
     ) AS c
     WHERE n > 0
     GROUP BY place
 )
-SELECT * FROM groups LEFT JOIN counters USING (place) WHERE runs > 0 ORDER BY place;
+SELECT * FROM groups LEFT JOIN counters USING (place) WHERE runs > 0 OR cells IS NOT NULL ORDER BY place;

@@ -1,4 +1,4 @@
-"""Entries as rows: what the query `write_runs` takes. Built for speed, since it runs beside the streams."""
+"""Entries as rows: what `write_runs` and `write_attachments` take. Built for speed, as it runs beside the streams."""
 
 import uuid
 import zlib
@@ -9,11 +9,12 @@ import msgspec
 
 from app.events import dump
 from app.question import LaneName, Question
-from app.record.entry import Closing, Entry, Interruption, LaneRecord, Opening
+from app.record.entry import Attachment, Closing, Interruption, LaneRecord, Opening, RunEntry
 from app.record.store import Filed
 
 INTERRUPTED_REASON: Final = "interrupted"
 LANES: Final[tuple[LaneName, ...]] = ("fast", "slow")
+LABELS: Final = ("experiment", "variant", "prompt_class", "tags")
 
 _encode = msgspec.json.Encoder().encode
 _NUL = b"\\u0000"
@@ -36,35 +37,75 @@ def canonical(run_id: str) -> str:
         return run_id
 
 
-class Collapsed(NamedTuple):
-    """A batch with each run once: what is to be written, in the order of run ids so that two writers never lock
-    crosswise, and the index in the batch that each of these had.
-    """
+class OfRun(NamedTuple):
+    """A word on a run, and where it stands in its batch."""
 
-    filed: list[Filed]
-    indexes: list[int]
-
-
-def newest(batch: Sequence[Filed]) -> Collapsed:
-    """One entry a run, the highest version and of those the first."""
-    kept: dict[str, int] = {}
-    for index, (entry, _) in enumerate(batch):
-        run_id = canonical(entry.opening.run_id)
-        if run_id not in kept or batch[kept[run_id]].entry.version < entry.version:
-            kept[run_id] = index
-    indexes = [kept[run_id] for run_id in sorted(kept)]
-    return Collapsed([batch[index] for index in indexes], indexes)
+    place: int
+    id: str
+    entry: RunEntry
+    digest: bytes
 
 
-def rows(filed: Sequence[Filed]) -> Rows:
-    """The rows of a batch, logs not yet compressed. Pure; about 20 microseconds a run."""
+class OfAttachment(NamedTuple):
+    """A request that shared a run, and where it stands in its batch."""
+
+    place: int
+    id: str
+    entry: Attachment
+    digest: bytes
+
+
+def apart(batch: Sequence[Filed]) -> tuple[list[OfRun], list[OfAttachment]]:
+    """The words on runs, and the requests that shared one; ids as PostgreSQL writes them."""
+    runs, attachments = [], []
+    for place, (entry, digest) in enumerate(batch):
+        if isinstance(entry, Attachment):
+            attachments.append(OfAttachment(place, canonical(entry.request_id), entry, digest))
+        else:
+            runs.append(OfRun(place, canonical(entry.opening.run_id), entry, digest))
+    return runs, attachments
+
+
+def newest(words: Sequence[OfRun]) -> list[OfRun]:
+    """One a run, the highest version and of those the first; in an order in which two writers never lock crosswise."""
+    kept: dict[str, OfRun] = {}
+    for word in words:
+        before = kept.get(word.id)
+        if before is None or before.entry.version < word.entry.version:
+            kept[word.id] = word
+    return [kept[run_id] for run_id in sorted(kept)]
+
+
+def first(attachments: Sequence[OfAttachment]) -> list[OfAttachment]:
+    """One a request, in the order of their ids."""
+    kept: dict[str, OfAttachment] = {}
+    for one in attachments:
+        kept.setdefault(one.id, one)
+    return [kept[request_id] for request_id in sorted(kept)]
+
+
+def rows(words: Sequence[OfRun]) -> Rows:
+    """The rows of some runs, logs not yet compressed. Pure; about 20 microseconds a run."""
     runs, lanes, payloads = [], [], []
-    for entry, digest in filed:
+    for _, _, entry, digest in words:
         runs.append(_run(entry, digest))
         lanes += _lanes(entry)
         payloads.append(_payload(entry))
-    logs = [entry.log or None if isinstance(entry, Closing) else None for entry, _ in filed]
+    logs = [word.entry.log or None if isinstance(word.entry, Closing) else None for word in words]
     return Rows(_json(runs), _json(lanes), _json(payloads), logs)
+
+
+def attachment_rows(attachments: Sequence[OfAttachment]) -> str:
+    """The rows of some requests as a JSON array."""
+    names = ("request_id", "created_at", "run_id", "caller", "instance", "fingerprint", "idempotency_key")
+    return _json(
+        [
+            {name: getattr(entry, name) for name in names}
+            | {"content_hash": digest.hex()}
+            | {name: getattr(entry.labels, name) for name in LABELS}
+            for _, _, entry, digest in attachments
+        ]
+    )
 
 
 def compressed(logs: Sequence[bytes | None]) -> list[bytes | None]:
@@ -78,12 +119,12 @@ def _compress(log: bytes) -> bytes:
     return packer.compress(log) + packer.flush()
 
 
-def _run(entry: Entry, digest: bytes) -> dict[str, Any]:
-    """The row in `runs`."""
+def _run(entry: RunEntry, digest: bytes) -> dict[str, Any]:
+    """The row in `runs`; what most runs have not is left out."""
     opening = entry.opening
     question = opening.question
     labels = question.labels
-    return {
+    row = {
         "run_id": opening.run_id,
         "created_at": opening.created_at,
         "version": entry.version,
@@ -100,9 +141,14 @@ def _run(entry: Entry, digest: bytes) -> dict[str, Any]:
         "tags": labels.tags,
         **_outcome(entry),
     }
+    if opening.source_run_id is not None:
+        row["source_run_id"] = opening.source_run_id
+    if opening.idempotency_key is not None:
+        row["idempotency_key"] = opening.idempotency_key
+    return row
 
 
-def _outcome(entry: Entry) -> dict[str, Any]:
+def _outcome(entry: RunEntry) -> dict[str, Any]:
     """The part of the row in `runs` that says how the run ended."""
     match entry:
         case Opening():
@@ -111,10 +157,10 @@ def _outcome(entry: Entry) -> dict[str, Any]:
             return {"status": "failed", "reason": INTERRUPTED_REASON, "content": entry.opening.content}
         case Closing():
             names = ("status", "reason", "final_lane", "verified", "change", "agreement", "latency_ms", "cost_nano")
-            return {name: getattr(entry, name) for name in (*names, "usage", "content")}
+            return {name: getattr(entry, name) for name in (*names, "saved_nano", "usage", "content")}
 
 
-def _lanes(entry: Entry) -> list[dict[str, Any]]:
+def _lanes(entry: RunEntry) -> list[dict[str, Any]]:
     """The rows in `legs`: both lanes, with only the model of one that has not ended."""
     opening = entry.opening
     records = entry.lanes if isinstance(entry, Closing) else {}
@@ -157,7 +203,7 @@ def _ended(record: LaneRecord) -> dict[str, Any]:
     return row
 
 
-def _payload(entry: Entry) -> dict[str, Any]:
+def _payload(entry: RunEntry) -> dict[str, Any]:
     """The row in `run_payloads`, and the times of the row in `run_logs`."""
     row: dict[str, Any] = {"run_id": entry.opening.run_id, "question": _question(entry.opening.question)}
     if isinstance(entry, Closing):

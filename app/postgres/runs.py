@@ -4,6 +4,7 @@ import asyncio
 import uuid
 import zlib
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -16,8 +17,9 @@ from app.postgres.listing import page_of
 from app.postgres.pool import Pool
 from app.postgres.queries import QUERIES
 from app.postgres.records import payload, record
-from app.postgres.rows import Rows, canonical, compressed, newest, rows
+from app.postgres.rows import OfAttachment, OfRun, Rows, apart, attachment_rows, compressed, first, newest, rows
 from app.question import Caller
+from app.reasoning.elsewhere import Used
 from app.record.entry import INTERRUPTED
 from app.record.store import DeadLetter, EntryRejected, Fate, Filed, StoreUnavailable
 
@@ -50,24 +52,26 @@ class RunStore:
         self._pool = pool
 
     async def write(self, batch: Sequence[Filed]) -> list[Fate]:
-        """Store a batch in one statement, hence all or nothing; say of each entry what became of it.
+        """Store a batch, all or nothing; say of each entry what became of it.
 
         Raises StoreUnavailable, SchemaMismatch or EntryRejected. A reply that is lost after the commit does no harm:
-        the same batch written again changes nothing.
+        the same batch written again changes nothing. A batch of one kind is one statement and needs no transaction.
         """
-        kept = newest(batch)
-        runs, lanes, payloads, logs = _rows(kept.filed)
-        in_place = sum(map(len, filter(None, logs))) <= COMPRESS_IN_PLACE_BYTES
-        packed = compressed(logs) if in_place else await asyncio.to_thread(compressed, logs)
-        async with self._pool.connection() as connection:
-            written = {row[0] for row in await connection.fetch(QUERIES["write_runs"], runs, lanes, payloads, packed)}
-            stored = {index for index in kept.indexes if canonical(batch[index].entry.opening.run_id) in written}
-            if len(stored) == len(batch):
-                return ["stored"] * len(batch)
-            others = {canonical(filed.entry.opening.run_id) for index, filed in enumerate(batch) if index not in stored}
-            looked = await connection.fetch(QUERIES["look_at_runs"], sorted(others))
-        found = {row[0]: _Found(*row[1:]) for row in looked}
-        return ["stored" if index in stored else _fate(filed, found) for index, filed in enumerate(batch)]
+        runs, attachments = apart(batch)
+        kept = newest(runs)
+        arguments = _rows(kept)
+        in_place = sum(map(len, filter(None, arguments.logs))) <= COMPRESS_IN_PLACE_BYTES
+        packed = compressed(arguments.logs) if in_place else await asyncio.to_thread(compressed, arguments.logs)
+        fates: dict[int, Fate] = {}
+        async with (
+            self._pool.connection() as connection,
+            connection.transaction() if runs and attachments else nullcontext(),
+        ):
+            if runs:
+                fates |= await _write_runs(connection, runs, kept, arguments._replace(logs=packed))
+            if attachments:
+                fates |= await _write_attachments(connection, attachments)
+        return [fates[place] for place in range(len(batch))]
 
     async def bury(self, letters: Sequence[DeadLetter]) -> None:
         """Keep what could not be stored; one that is there already, by digest and reason, stays as it is."""
@@ -88,7 +92,7 @@ class RunStore:
         return record(found[0]) | {"payload": payload(found[0])} if found else None
 
     async def log(self, caller: Caller, run_id: str) -> StoredLog | None:
-        """The stream of a run as the readers saw it, byte for byte; None when the caller has no such run."""
+        """The stream of a run as the readers saw it, byte for byte, for who opened or shared it; None for others."""
         found = await self._fetch(QUERIES["get_log"], caller.id, _uuid(run_id))
         if not found:
             return None
@@ -96,6 +100,11 @@ class RunStore:
         return (
             stored if stored.log is None else stored._replace(log=await asyncio.to_thread(zlib.decompress, stored.log))
         )
+
+    async def by_key(self, caller: Caller, key_hash: str, since: datetime) -> Used | None:
+        """The newest use of a key by that caller since then, or None. Raises RecordUnavailable."""
+        found = await self._fetch(QUERIES["run_by_key"], caller.id, key_hash, since)
+        return Used(*found[0]) if found else None
 
     async def _fetch(self, sql: str, *arguments: object) -> list[asyncpg.Record]:
         """The rows of a query; a database that does not answer is a 503 for whoever asks about the past."""
@@ -107,26 +116,54 @@ class RunStore:
         return found
 
 
-def _rows(filed: Sequence[Filed]) -> Rows:
-    """The rows of a batch; an entry that cannot even be one is rejected like one that PostgreSQL refuses."""
+async def _write_runs(
+    connection: asyncpg.Connection, words: Sequence[OfRun], kept: Sequence[OfRun], arguments: Rows
+) -> dict[int, Fate]:
+    """Store some words on runs, of which those kept are written; the fate of each by its place in the batch."""
+    written = {row[0] for row in await connection.fetch(QUERIES["write_runs"], *arguments)}
+    fates: dict[int, Fate] = {word.place: "stored" for word in kept if word.id in written}
+    others = [word for word in words if word.place not in fates]
+    if others:
+        looked = await connection.fetch(QUERIES["look_at_runs"], sorted({word.id for word in others}))
+        found = {row[0]: _Found(*row[1:]) for row in looked}
+        fates |= {word.place: _fate(word, found) for word in others}
+    return fates
+
+
+async def _write_attachments(connection: asyncpg.Connection, attachments: Sequence[OfAttachment]) -> dict[int, Fate]:
+    """The same for requests that shared a run."""
+    kept = first(attachments)
+    written = {row[0] for row in await connection.fetch(QUERIES["write_attachments"], attachment_rows(kept))}
+    fates: dict[int, Fate] = {one.place: "stored" for one in kept if one.id in written}
+    others = [one for one in attachments if one.place not in fates]
+    if others:
+        looked = await connection.fetch(QUERIES["look_at_attachments"], sorted({one.id for one in others}))
+        found: dict[str, bytes] = {row[0]: row[1] for row in looked}
+        same = {one.place for one in others if found.get(one.id, one.digest) == one.digest}
+        fates |= {one.place: "duplicate" if one.place in same else "conflict" for one in others}
+    return fates
+
+
+def _rows(words: Sequence[OfRun]) -> Rows:
+    """The rows of some runs; an entry that cannot even be one is rejected like one that PostgreSQL refuses."""
     try:
-        return rows(filed)
+        return rows(words)
     except (ValueError, OverflowError, TypeError, RecursionError) as error:  # not a number, too deep, of no known type
         raise EntryRejected(f"an entry cannot be made a row: {type(error).__name__}") from error
 
 
-def _fate(filed: Filed, found: Mapping[str, _Found]) -> Fate:
+def _fate(word: OfRun, found: Mapping[str, _Found]) -> Fate:
     """What became of an entry that was not written, told by what is there now.
 
     Nobody knows the digest of a row that an older server wrote, nor is there more than one way to be interrupted.
     """
-    entry = filed.entry
-    there = found.get(canonical(entry.opening.run_id))
+    entry = word.entry
+    there = found.get(word.id)
     if there is None:  # retention took it in between
         return "duplicate"
     if there.caller != clean(entry.opening.caller) or there.version < entry.version:
         return "conflict"
-    if there.version > entry.version or entry.version == INTERRUPTED or there.digest in (None, filed.digest):
+    if there.version > entry.version or entry.version == INTERRUPTED or there.digest in (None, word.digest):
         return "duplicate"
     return "conflict"
 

@@ -29,6 +29,7 @@ class Forgotten(NamedTuple):
     rows: int
     runs: int
     letters: int
+    attachments: int
 
 
 class Upkeep:
@@ -61,16 +62,24 @@ class Upkeep:
         return sum([await self._make_missing(table, days) for table in BY_DAY])
 
     async def retain(self, payload_days: int, log_days: int, run_days: int) -> Forgotten:
-        """Forget payloads, logs and runs that are older than so many days; a run's texts never outlive the run."""
+        """Forget payloads, logs and runs that are older than so many days; a run's texts never outlive the run.
+
+        Requests that shared a run, and dead letters, are kept as long as runs.
+        """
         partitions = rows = 0
         for table, days in zip(BY_DAY, (min(payload_days, run_days), min(log_days, run_days)), strict=True):
             partitions += await self._drop_old(table, days)
-            rows += await self._delete("delete_others", days, table)
-        runs = await self._delete("delete_runs", run_days)
-        letters = await self._delete("delete_letters", run_days)
+            rows += await self._delete(QUERIES["delete_others"].format(table=table), days)
+        runs = await self._delete(QUERIES["delete_runs"], run_days)
+        letters = await self._delete(QUERIES["delete_letters"], run_days)
+        attachments = await self._delete(QUERIES["delete_attachments"], run_days)
         async with self._pool.connection() as connection:
             await connection.execute(QUERIES["delete_instances"], max(run_days, INSTANCE_DAYS))
-        return Forgotten(partitions, rows, runs, letters)
+        return Forgotten(partitions, rows, runs, letters, attachments)
+
+    async def drop_expired(self) -> int:
+        """Forget answers that have expired; return how many."""
+        return await self._delete(QUERIES["delete_answers"])
 
     async def roll_up(self) -> int:
         """Compute the hours anew that changed since; return how many, 0 when another server is at it."""
@@ -105,11 +114,11 @@ class Upkeep:
                 await connection.execute(QUERIES["drop_partition"].format(name=row["name"]))
         return len(old)
 
-    async def _delete(self, query: str, days: int, table: str = "") -> int:
+    async def _delete(self, query: str, *arguments: int) -> int:
         """Delete in small batches, each a transaction of its own, until a batch is not full; return how many."""
         total, last = 0, BATCH
         while last >= BATCH:
             async with self._pool.connection() as connection:
-                last = await connection.fetchval(QUERIES[query].format(table=table), days, BATCH)
+                last = await connection.fetchval(query, *arguments, BATCH)
             total += last
         return total

@@ -97,6 +97,17 @@ WITH gone AS (
 )
 SELECT count(*) FROM gone;
 
+-- name: delete_answers
+-- Forget answers that have expired, some at a time, those that did so first. $1 how many.
+WITH gone AS (
+    DELETE FROM answers WHERE (scope, fingerprint) IN (
+        SELECT scope, fingerprint FROM answers WHERE expires_at <= now()
+        ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED
+    )
+    RETURNING 1
+)
+SELECT count(*) FROM gone;
+
 -- name: delete_letters
 -- Forget dead letters older than so many days, some at a time. $1 days, $2 how many.
 WITH gone AS (

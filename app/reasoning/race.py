@@ -8,28 +8,23 @@ the outcome down within 500 ms and say `done`.
 """
 
 import asyncio
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from msgspec.structs import replace
-
 from app.agreement import compare
 from app.events import Agreement, AuditState, Change, Done, FinalAnswer, Preliminary, Start, Usage
 from app.llm.model import LanguageModel
 from app.question import LANES, LaneName
+from app.reasoning.ending import attempt, conclude, say_internal
 from app.reasoning.lane import Lane, milliseconds, usd
 from app.reasoning.run import Run
 from app.reasoning.verdict import Verdict, change, settle
-from app.record.entry import CLOSED, FAULT, LATE, Closing, Journal, Opening
+from app.record.entry import CLOSED, Closing, Journal, Opening
 from app.record.prices import Tariff
 
-log = logging.getLogger(__name__)
-
 START_GATE_S = 0.1
-DONE_GATE_S = 0.5
 CANCEL_GRACE_S = 0.25
 
 
@@ -48,18 +43,21 @@ class Terms:
 
 
 class Race:
-    """Conducts one run from `start` to `done`. `strays` are lane tasks that did not stop when they were cancelled."""
+    """Conducts one run from `start` to `done`.
+
+    `strays` are lane tasks that did not stop when they were cancelled; `outcome` is what was written down of the end.
+    """
 
     def __init__(self, run: Run, models: dict[LaneName, LanguageModel], journal: Journal, terms: Terms) -> None:
         self.run = run
         self.strays: set[asyncio.Task[None]] = set()
+        self.outcome: Closing | None = None
         self._journal = journal
         self._terms = terms
-        self._deadline = run.opened_at + run.question.deadline_s
         self._reported: set[LaneName] = set()
         self._preliminary: str | None = None
         self.lanes: dict[LaneName, Lane] = {
-            name: Lane(name, run, models[name], self._deadline, terms.tariff(name, run.question.lane(name).model))
+            name: Lane(name, run, models[name], run.deadline, terms.tariff(name, run.question.lane(name).model))
             for name in LANES
         }
 
@@ -140,12 +138,8 @@ class Race:
             self.run.append(FinalAnswer(verdict.final_lane, verdict.final_lane == "slow", text, agreement, kind))
         await self.release()
         done = self._done(verdict)
-        closing = self._closing(done, opening, agreement, kind)
-        if not await self._journal.closed(closing).durable(DONE_GATE_S):
-            done = replace(done, audit="pending")
-            late = self._closing(done, opening, agreement, kind)
-            self._journal.closed(replace(late, version=LATE))
-        self.run.append(done)
+        draft = partial(self._closing, opening=opening, agreement=agreement, kind=kind)
+        self.outcome = await conclude(self.run, self._journal, done, draft)
 
     def bury(self, opening: Opening) -> None:
         """Close a log that a fault of ours left open, and write that down, as far as either can be done."""
@@ -155,19 +149,12 @@ class Race:
         for lane in self.lanes.values():
             lane.end("cancelled", "internal", None)
         if not len(run):
-            _attempt(lambda: run.append(self._start("pending")))
+            attempt(lambda: run.append(self._start("pending")))
         for lane in self.lanes.values():
             if lane.name not in self._reported:
-                _attempt(partial(run.append, lane.ended.result(), anywhere=True))
-        _attempt(partial(self._say_internal, opening))
-        if not run.closed:  # not even that could be said: the least that is true
-            least = Done("failed", None, False, "internal", Usage(), None, None, False, "", "pending")
-            run.append(least, anywhere=True)
-
-    def _say_internal(self, opening: Opening) -> None:
-        done = replace(self._done(Verdict("failed", None, "internal")), audit="pending")
-        _attempt(lambda: self._journal.closed(replace(self._closing(done, opening, None, None), version=FAULT)))
-        self.run.append(done, anywhere=True)
+                attempt(partial(run.append, lane.ended.result(), anywhere=True))
+        draft = partial(self._closing, opening=opening, agreement=None, kind=None)
+        say_internal(run, self._journal, partial(self._done, Verdict("failed", None, "internal")), draft)
 
     def _agreement(self, verdict: Verdict) -> Agreement | None:
         if verdict.final_lane != "slow" or self._preliminary is None:
@@ -214,13 +201,6 @@ class Race:
         costs = [lane.cost_nano for lane in self.lanes.values() if lane.ended.result().usage.source != "unknown"]
         known = [cost for cost in costs if cost is not None]
         return sum(known) if known and len(known) == len(costs) else None
-
-
-def _attempt(step: Callable[[], object]) -> None:
-    try:
-        step()
-    except Exception:  # whatever fails again on the way to `done` must not keep it from being said
-        log.exception("a step towards `done` failed")
 
 
 def total(*usages: Usage) -> Usage:

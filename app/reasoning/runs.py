@@ -2,19 +2,21 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Literal, Protocol
 
-from uuid_utils import uuid7
-
-from app.errors import NoSuchRun, NothingToAccept, ShuttingDown, TooManyRuns
+from app.answers.answer import Answer
+from app.errors import NoSuchRun, NothingToAccept, RunShared, ShuttingDown, TooManyRuns
 from app.llm.model import LanguageModel
-from app.question import Caller, LaneName, Question
+from app.question import Caller, Key, LaneName
 from app.reasoning.kept import Kept
+from app.reasoning.log import Log
+from app.reasoning.order import Order
 from app.reasoning.race import Race, Terms
+from app.reasoning.replay import Replay
 from app.reasoning.run import Run
-from app.record.entry import Journal, Opening
+from app.record.entry import Closing, Journal, Opening
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +31,33 @@ class Models(Protocol):
         ...
 
 
+class Conductor(Protocol):
+    """Whatever takes a run from `start` to `done`: a race, a replay."""
+
+    run: Run
+    strays: set[asyncio.Task[None]]
+    outcome: Closing | None
+
+    async def conduct(self, opening: Opening) -> None:
+        """Run to the end."""
+        ...
+
+    def bury(self, opening: Opening) -> None:
+        """End a log that a fault of ours left open."""
+        ...
+
+    async def release(self) -> None:
+        """Let go of what is held."""
+        ...
+
+
+Keep = Callable[[Closing, Key], None]
+
+
+def forget(closing: Closing, key: Key) -> None:
+    """Keep no answer."""
+
+
 @dataclass(frozen=True, slots=True)
 class Bounds:
     """How much the registry holds: live runs; finished runs by count, bytes and seconds since they ended."""
@@ -41,60 +70,90 @@ class Bounds:
 
 
 class Runs:
-    """Opens runs and owns their supervisors. Belongs to one event loop; call `drain` before the loop ends."""
+    """Opens runs and owns their supervisors. Belongs to one event loop; call `drain` before the loop ends.
 
-    def __init__(self, models: Models, journal: Journal, terms: Terms, bounds: Bounds) -> None:
+    keep is told of every outcome before the run leaves the live ones, so that whoever asks the same finds one of both.
+    """
+
+    def __init__(self, models: Models, journal: Journal, terms: Terms, bounds: Bounds, keep: Keep = forget) -> None:
         self._models = models
         self._journal = journal
         self._terms = terms
         self._bounds = bounds
+        self._keep = keep
         self._live: dict[str, Run] = {}
+        self._flights: dict[Key, Run] = {}  # of the live ones, the run that identical questions share
         self._tasks: set[asyncio.Task[None]] = set()
         self._kept = Kept(bounds.kept, bounds.kept_bytes, bounds.kept_s, asyncio.get_running_loop().time)
         self.strays: set[asyncio.Task[None]] = set()
         self.draining = False
 
-    def open(self, question: Question, caller: Caller) -> Run:
-        """Start a run and return it. Raises ShuttingDown, TooManyRuns, AuditFull, UnknownModel, with nothing begun."""
+    def open(self, order: Order) -> Run:
+        """Start a race and return it. Raises ShuttingDown, TooManyRuns, AuditFull, UnknownModel, with nothing begun."""
+        self._check_room()
+        models: dict[LaneName, LanguageModel] = {
+            "fast": self._models.get("fast", order.question.fast.model),
+            "slow": self._models.get("slow", order.question.slow.model),
+        }
+        run = Run(order.run_id, order.question, order.caller, order.key.fingerprint)
+        race = Race(run, models, self._journal, self._terms)
+        if order.question.cache != "off":
+            self._flights[order.key] = run
+        return self._begin(race, order, order.opening(self._terms.instance))
+
+    def replay(self, order: Order, answer: Answer) -> Run:
+        """Start telling a stored answer again. Raises as `open` does, but for models that are not asked."""
+        self._check_room()
+        run = Run(order.run_id, order.question, order.caller, order.key.fingerprint, "cache")
+        opening = order.opening(self._terms.instance, "cache", answer.run_id)
+        return self._begin(Replay(run, answer, self._journal, self._terms), order, opening)
+
+    def share(self, log: Log, order: Order) -> None:
+        """Let who asked the same read a run that is there, and write down that this request does."""
+        log.admit(order.caller)
+        if isinstance(log, Run) and order.question.on_disconnect == "finish":
+            log.outlive_readers()
+        self._journal.attached(order.attachment(log.run_id, self._terms.instance))
+
+    def _check_room(self) -> None:
         if self.draining:
             raise ShuttingDown("this server is shutting down; ask another one, or again in a moment")
         if len(self._live) + len(self.strays) >= self._bounds.live:
             raise TooManyRuns(f"{self._bounds.live} runs are live already (MAX_LIVE_RUNS); try again in a moment")
         self._journal.admit()
-        models: dict[LaneName, LanguageModel] = {
-            "fast": self._models.get("fast", question.fast.model),
-            "slow": self._models.get("slow", question.slow.model),
-        }
-        identity = uuid7()
-        run = Run(str(identity), question, caller, self._bounds.disconnect_grace_s)
-        opened_at = datetime.fromtimestamp(identity.timestamp / 1000, UTC)
-        opening = Opening(run.run_id, opened_at, caller.id, run.fingerprint, question, instance=self._terms.instance)
-        race = Race(run, models, self._journal, self._terms)
+
+    def _begin(self, conductor: Conductor, order: Order, opening: Opening) -> Run:
+        run = conductor.run
+        run.grace_s = self._bounds.disconnect_grace_s
         self._live[run.run_id] = run
         run.await_reader(ARRIVAL_S)
-        task = run.loop.create_task(self._supervise(race, opening), name=f"run {run.run_id}")
+        task = run.loop.create_task(self._supervise(conductor, order, opening), name=f"run {run.run_id}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return run
 
-    async def _supervise(self, race: Race, opening: Opening) -> None:
-        """Conduct the race; whatever goes wrong, the log ends with one `done` and the run leaves the live ones."""
+    async def _supervise(self, conductor: Conductor, order: Order, opening: Opening) -> None:
+        """Conduct the run; whatever goes wrong, the log ends with one `done` and the run leaves the live ones."""
         try:
-            await race.conduct(opening)
+            await conductor.conduct(opening)
         except Exception:  # the last boundary of a run: a bug of ours must still end the stream, truthfully
             log.exception("run failed", extra={"run_id": opening.run_id})
-            race.bury(opening)
-            await race.release()
+            conductor.bury(opening)
+            await conductor.release()
         except asyncio.CancelledError:
-            race.bury(opening)
+            conductor.bury(opening)
             raise
         finally:
-            self._retire(race)
+            self._retire(conductor, order.key)
 
-    def _retire(self, race: Race) -> None:
-        run = race.run
+    def _retire(self, conductor: Conductor, key: Key) -> None:
+        run = conductor.run
+        if conductor.outcome is not None:
+            self._keep(conductor.outcome, key)
+        if self._flights.get(key) is run:
+            del self._flights[key]
         del self._live[run.run_id]
-        for stray in race.strays:
+        for stray in conductor.strays:
             log.warning("a lane did not stop when it was cancelled", extra={"run_id": run.run_id})
             self.strays.add(stray)
             stray.add_done_callback(self.strays.discard)
@@ -102,28 +161,39 @@ class Runs:
 
     # -- finding runs again
 
+    def flight(self, key: Key) -> Run | None:
+        """The live run that identical questions share, unless it is being stopped."""
+        run = self._flights.get(key)
+        return run if run is not None and run.joinable else None
+
     def find(self, run_id: str, caller: Caller) -> Run | None:
-        """A live or lately finished run of this caller, on this instance."""
+        """A live or lately finished run that is this caller's to read, on this instance."""
         run = self._live.get(run_id, self._kept.get(run_id))  # not `or`: a run is falsy until it has said `start`
-        return run if run is not None and run.caller == caller else None
+        return run if run is not None and run.admits(caller) else None
 
     def cancel(self, run_id: str, caller: Caller) -> Run:
-        """Stop a run; harmless when it has ended. Raises NoSuchRun."""
+        """Stop a run; harmless when it has ended. Raises NoSuchRun, RunShared."""
         return self._stop(run_id, caller, "cancelled")
 
     def accept(self, run_id: str, caller: Caller) -> Run:
-        """Take the preliminary answer and stop the slow lane. Raises NoSuchRun, NothingToAccept."""
-        run = self.find(run_id, caller)
-        if run is not None and not run.acceptable:
-            raise NothingToAccept("the run has no preliminary answer that still waits for the slow lane")
+        """Take the preliminary answer and stop the slow lane. Raises NoSuchRun, RunShared, NothingToAccept."""
         return self._stop(run_id, caller, "accepted")
 
     def _stop(self, run_id: str, caller: Caller, cause: Literal["cancelled", "accepted"]) -> Run:
         run = self.find(run_id, caller)
         if run is None:
             raise NoSuchRun("this instance knows no such run of yours")
+        if not run.closed and (run.guests or run.caller != caller):
+            raise RunShared("an identical question shares this run; leave it by closing the stream")
+        if cause == "accepted" and not run.acceptable:
+            raise NothingToAccept("the run has no preliminary answer that still waits for the slow lane")
         run.stop(cause)
         return run
+
+    @property
+    def instance(self) -> str:
+        """The name of this server."""
+        return self._terms.instance
 
     @property
     def live(self) -> int:

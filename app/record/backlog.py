@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from app.record.codec import Undecodable, cleaned, decode, digest, encode, stripped, unlabelled
-from app.record.entry import Closing, Entry
+from app.record.entry import Attachment, Closing, Entry
 from app.record.ledger import End
 from app.record.store import DeadLetter
 
@@ -80,9 +80,14 @@ class Item:
     settled: bool = False
 
     @property
+    def id(self) -> str:
+        """What the entry is kept under; empty when that is not known."""
+        return "" if self.entry is None else self.entry.id
+
+    @property
     def run_id(self) -> str:
         """The run it is about; empty when that is not known."""
-        return "" if self.entry is None else self.entry.opening.run_id
+        return "" if self.entry is None else self.entry.run_id
 
     @property
     def version(self) -> int:
@@ -94,9 +99,7 @@ class Item:
         known = self.entry
         if known is None:
             return DeadLetter(self.digest, None, None, reason, error, self.encoded)
-        return DeadLetter(
-            self.digest, known.opening.run_id, known.version, reason, error, self.encoded or encode(known)
-        )
+        return DeadLetter(self.digest, known.id, known.version, reason, error, self.encoded or encode(known))
 
 
 class Backlog(Protocol):
@@ -196,11 +199,11 @@ def _encodable(entry: Entry) -> tuple[Entry, bytes]:
 
 
 def _bare(entry: Entry, prepare: Prepare) -> tuple[Entry | None, bytes]:
-    """The entry without payload, prepared if that works now, else without labels; its run's name if nothing works."""
+    """The entry without payload, prepared if that works now, else without labels; its name if nothing works."""
     try:
         bare = cleaned(stripped(entry))
     except Exception:  # noqa: BLE001  # a fault of our own in one entry must not stop all the others
-        return None, f"{type(entry).__name__} of run {entry.opening.run_id!a}".encode()
+        return None, f"{type(entry).__name__} {entry.id!a}".encode()
     try:
         return _encodable(prepare(bare))
     except Exception:  # noqa: BLE001  # without its labels too there is nothing left in it that must be redacted
@@ -212,4 +215,6 @@ def estimated(entry: Entry) -> int:
     if isinstance(entry, Closing):
         said = sum([len(record.text) + len(record.thinking) for record in entry.lanes.values()])
         return 2000 + len(entry.log) + 4 * said
+    if isinstance(entry, Attachment):
+        return 1000
     return 1000 + 4 * sum([len(message.content) for message in entry.opening.question.messages])

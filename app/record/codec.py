@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from app.errors import TandemError
 from app.events import clean
 from app.question import Labels
-from app.record.entry import Closing, ContentNote, Entry, Interruption, LaneRecord, Opening
+from app.record.entry import Attachment, Closing, ContentNote, Entry, Interruption, LaneRecord, Opening
 
 FORMAT: Final = b"\x01"
 CUT_CHARS: Final = 100_000  # of a text in an entry that the store rejected
@@ -55,6 +55,8 @@ def stripped(entry: Entry) -> Entry:
         messages = tuple(changed(message, content="") for message in entry.question.messages)
         bare = changed(entry.question, messages=messages)
         return replace(entry, question=bare, content=_noted(entry.content, "payload"))
+    if isinstance(entry, Attachment):
+        return entry
     opening = stripped(entry.opening)
     if isinstance(entry, Interruption):
         return replace(entry, opening=opening)
@@ -66,6 +68,8 @@ def unlabelled(entry: Entry) -> Entry:
     """A stripped entry without its labels too: the last words of a client's that it had."""
     if isinstance(entry, Opening):
         return replace(entry, question=changed(entry.question, labels=Labels()))
+    if isinstance(entry, Attachment):
+        return replace(entry, labels=Labels())
     return replace(entry, opening=unlabelled(entry.opening))
 
 
@@ -85,7 +89,7 @@ def cleaned(entry: Entry) -> Entry:
     if isinstance(done, Closing) and len(done.log) > CUT_LOG_BYTES:
         done = replace(done, log=b"", at_ms=())
         cut.append("log")
-    if not cut or isinstance(done, Interruption):
+    if not cut or isinstance(done, Interruption | Attachment):
         return done
     return replace(done, content=_noted(done.content, *cut))
 

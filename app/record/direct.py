@@ -77,7 +77,7 @@ class MemoryBacklog:
         await self._in_thread(self._shape, items)
         for item in items:
             if not item.settled and item.encoded:
-                await self._in_thread(self._print, lines(item.run_id, item.version, item.digest, item.encoded))
+                await self._in_thread(self._print, lines(item.id, item.version, item.digest, item.encoded))
         self.settle(items, "logged")
 
     def older_than(self, at: float) -> list[Item]:

@@ -139,7 +139,7 @@ class Drainer:
             self._backlog.settle([item for item, its in zip(known, fates, strict=True) if its == fate], fate)
         for item, fate in zip(known, fates, strict=True):
             if fate == "conflict":
-                await self._bury(item, "conflict", "the same version of this run is stored with other content")
+                await self._bury(item, "conflict", "the same version of it is stored with other content")
 
     async def _filed(self, items: Sequence[Item]) -> list[Filed]:
         """The entries as the store gets them, with prices where they had none."""
@@ -166,7 +166,7 @@ class Drainer:
     async def _save_offender(self, item: Item, error: EntryRejected) -> None:
         """Try a rejected entry once more, cleaned; bury it as it was if that does not help."""
         assert item.entry is not None
-        logger.error("the record of run %s is rejected: %s", item.run_id, error)
+        logger.error("the entry %s is rejected: %s", item.id, error)
         try:
             clean = cleaned(item.entry)
             fates = await self._write([Filed(clean, digest(encode(clean)))])
@@ -176,7 +176,7 @@ class Drainer:
             return
         self._rejected = 0
         if fates[0] == "conflict":
-            await self._bury(item, "conflict", "the same version of this run is stored with other content")
+            await self._bury(item, "conflict", "the same version of it is stored with other content")
         else:
             self._backlog.settle([item], fates[0])
 
@@ -198,7 +198,7 @@ class Drainer:
                 await self._backlog.lay_aside(letter)
             except OSError as worse:
                 raise StoreUnavailable(f"a dead letter cannot be kept: {trouble}, {worse}") from worse
-        logger.error("the record of run %s is a dead letter (%s): %s", letter.run_id, reason, error)
+        logger.error("the entry %s is a dead letter (%s): %s", letter.run_id, reason, error)
         self._backlog.settle([item], "conflict" if reason == "conflict" else "dead_lettered")
 
     def _before_retry(self, state: tenacity.RetryCallState) -> None:

@@ -1,7 +1,7 @@
 """What is written down of a run: an Opening when it starts, a Closing when it ends; both keyed by its run_id.
 
-An Interruption stands for the Closing of a run whose server died. Entries are msgspec structs, so that they can be
-encoded, put aside and decoded by another process.
+An Interruption stands for the Closing of a run whose server died; an Attachment is a request that shared another's run,
+keyed by its own id. Entries are msgspec structs, so that they can be encoded, put aside and decoded by another process.
 """
 
 from datetime import datetime
@@ -10,7 +10,7 @@ from typing import Final, Literal, Protocol
 import msgspec
 
 from app.events import Agreement, Change, LaneEnd, Status, Usage
-from app.question import LaneName, Question
+from app.question import Labels, LaneName, Question
 from app.record.prices import Tariff
 
 # The versions of a run's record: a lower one never overwrites a higher.
@@ -35,7 +35,10 @@ class ContentNote(msgspec.Struct, frozen=True):
 
 
 class Opening(msgspec.Struct, frozen=True, tag="opening"):
-    """A run that was accepted. created_at is the time inside the UUIDv7 run_id; instance is the server that runs it."""
+    """A run that was accepted. created_at is the time inside the UUIDv7 run_id; instance is the server that runs it.
+
+    source_run_id: of a replay, the run that is replayed. idempotency_key: the SHA-256, in hex, of what the caller gave.
+    """
 
     run_id: str
     created_at: datetime
@@ -45,16 +48,44 @@ class Opening(msgspec.Struct, frozen=True, tag="opening"):
     source: Literal["live", "cache", "import"] = "live"
     instance: str = ""
     content: ContentNote = ContentNote()
+    source_run_id: str | None = None
+    idempotency_key: str | None = None
 
     @property
     def opening(self) -> "Opening":
-        """Itself, so that every entry has one."""
+        """Itself, so that every entry of a run has one."""
         return self
+
+    @property
+    def id(self) -> str:
+        """What the entry is kept under."""
+        return self.run_id
 
     @property
     def version(self) -> int:
         """Always the first."""
         return OPENED
+
+
+class _Ending(msgspec.Struct, frozen=True):
+    """What comes after an opening and repeats it."""
+
+    opening: Opening
+
+    @property
+    def id(self) -> str:
+        """What the entry is kept under: the same as its opening."""
+        return self.opening.run_id
+
+    @property
+    def run_id(self) -> str:
+        """The run it is about."""
+        return self.opening.run_id
+
+    @property
+    def caller(self) -> str:
+        """Whose run it is."""
+        return self.opening.caller
 
 
 class LaneRecord(msgspec.Struct, frozen=True):
@@ -69,14 +100,13 @@ class LaneRecord(msgspec.Struct, frozen=True):
     attempt: int = 1
 
 
-class Closing(msgspec.Struct, frozen=True, tag="closing"):
+class Closing(_Ending, frozen=True, tag="closing"):
     """The whole outcome. It repeats the opening, so that it alone is enough.
 
     log is every event's bytes up to and including `done`, as the readers saw them, or empty when it is not to be kept;
-    at_ms has one number an event: milliseconds since the run opened.
+    at_ms has one number an event: milliseconds since the run opened. saved_nano: of a replay, what its original cost.
     """
 
-    opening: Opening
     status: Status
     reason: str | None
     final_lane: LaneName | None
@@ -91,12 +121,12 @@ class Closing(msgspec.Struct, frozen=True, tag="closing"):
     at_ms: tuple[int, ...]
     version: int = CLOSED
     content: ContentNote = ContentNote()
+    saved_nano: int | None = None
 
 
-class Interruption(msgspec.Struct, frozen=True, tag="interruption"):
+class Interruption(_Ending, frozen=True, tag="interruption"):
     """The server of this run died before it could say how the run ended; `at` is the last sign of life."""
 
-    opening: Opening
     at: datetime
 
     @property
@@ -105,7 +135,31 @@ class Interruption(msgspec.Struct, frozen=True, tag="interruption"):
         return INTERRUPTED
 
 
-Entry = Opening | Interruption | Closing
+class Attachment(msgspec.Struct, frozen=True, tag="attachment"):
+    """A request that shared the run of an identical question. created_at is the time inside the UUIDv7 request_id."""
+
+    request_id: str
+    created_at: datetime
+    run_id: str
+    caller: str
+    fingerprint: str
+    labels: Labels
+    instance: str = ""
+    idempotency_key: str | None = None
+
+    @property
+    def id(self) -> str:
+        """What the entry is kept under."""
+        return self.request_id
+
+    @property
+    def version(self) -> int:
+        """Always the last: nothing more comes of it."""
+        return CLOSED
+
+
+RunEntry = Opening | Interruption | Closing
+Entry = RunEntry | Attachment
 
 
 class Receipt(Protocol):
@@ -129,4 +183,8 @@ class Journal(Protocol):
 
     def closed(self, closing: Closing) -> Receipt:
         """Take the whole outcome of a run."""
+        ...
+
+    def attached(self, attachment: Attachment) -> Receipt:
+        """Take that a request shares a run."""
         ...

@@ -23,7 +23,7 @@ import msgspec
 from app.agreement import compare
 from app.errors import TandemError
 from app.events import Agreement, Change, LaneEnd, Usage, clean
-from app.question import Caller, Labels, LaneAsk, LaneName, Message, Question
+from app.question import Caller, Labels, LaneAsk, LaneName, Message, Question, scope_of
 from app.record.entry import Closing, LaneRecord, Opening
 
 LINE_BYTES_MAX: Final = 16 * 1024 * 1024
@@ -132,7 +132,7 @@ def _imported(line: _Line, wanted: Import, digest: bytes) -> Imported:
         labels=Labels(wanted.experiment, line.variant, line.prompt_class),
     )
     created_at = datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=ms)
-    fingerprint = question.fingerprint(wanted.caller)
+    fingerprint = question.key(scope_of(wanted.caller, "caller"), {}).fingerprint
     opening = Opening(run_id, created_at, wanted.caller.id, fingerprint, question, "import", INSTANCE)
     verdict = compare(clean(line.fast_text), clean(line.slow_text))
     judged = {"fast_correct": line.fast_correct, "slow_correct": line.slow_correct}

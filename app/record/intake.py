@@ -13,7 +13,7 @@ from app.errors import AuditFull
 from app.record.backlog import Backlog, Item, Limits, Steps, Ticket, estimated
 from app.record.codec import stripped
 from app.record.drainer import Drainer, Sparing
-from app.record.entry import Closing, Entry, Opening
+from app.record.entry import Attachment, Closing, Entry, Opening
 from app.record.ledger import Ledger, Tally
 from app.record.store import Store
 
@@ -99,6 +99,12 @@ class Intake(ABC):
         """Take the whole outcome of a run. Returns at once."""
         size = estimated(closing)
         return self._take(closing, size) if self._room(1.0, size) else self._take_bare(closing)
+
+    def attached(self, attachment: Attachment) -> Ticket:
+        """Take that a request shares a run; it has no payload to lose. Returns at once."""
+        size = estimated(attachment)
+        room = self._room(OPENINGS_SHARE if self._policy == "refuse" else RESERVE_SHARE, size)
+        return self._take(attachment, size) if room else self._refuse()
 
     def _take(self, entry: Entry, size: int) -> Ticket:
         self._seq += 1

@@ -55,7 +55,7 @@ class SpoolJournal(Intake):
 
     def _print(self, item: Item) -> None:
         shape(item, self._steps.prepare)
-        for line in lines(item.run_id, item.version, item.digest, item.encoded):
+        for line in lines(item.id, item.version, item.digest, item.encoded):
             self._steps.emit(line + "\n")
         self._backlog.settle([item], "logged")
 

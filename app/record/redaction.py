@@ -15,7 +15,7 @@ import msgspec
 from app.events import LaneEnd, clean
 from app.question import Labels, LaneAsk, LaneName, Message, Question
 from app.record.detectors import MIN_RUN, PERSONAL, SECRETS, Find, mask
-from app.record.entry import Closing, ContentNote, Entry, Interruption, LaneRecord, Opening
+from app.record.entry import Attachment, Closing, ContentNote, Entry, Interruption, LaneRecord, Opening
 
 Mode = Literal["full", "redacted", "hash_only", "none"]
 
@@ -50,6 +50,9 @@ class Redactor:
                 return msgspec.structs.replace(entry, opening=self._opening(entry.opening))
             case Closing():
                 return self._closing(entry)
+            case Attachment():
+                labels = _Work(self._mode, self._max_chars).labels(entry.labels)
+                return msgspec.structs.replace(entry, labels=labels)
 
     def remark(self, text: str) -> str:
         """A text that somebody writes about a run afterwards: kept in every mode and masked, as a label is."""
@@ -109,7 +112,7 @@ class _Work:
             messages=tuple(messages),
             fast=self._ask("fast", question.fast),
             slow=self._ask("slow", question.slow),
-            labels=self._labels(question.labels),
+            labels=self.labels(question.labels),
         )
 
     def lane(self, name: LaneName, lane: LaneRecord) -> LaneRecord:
@@ -151,7 +154,8 @@ class _Work:
     def _ask(self, lane: LaneName, ask: LaneAsk) -> LaneAsk:
         return replace(ask, model=self.name(f"{lane}.model", ask.model), temperature=_finite(ask.temperature))
 
-    def _labels(self, labels: Labels) -> Labels:
+    def labels(self, labels: Labels) -> Labels:
+        """Every label of an experimenter's."""
         texts = {
             field: None if text is None else self.label(f"labels.{field}", text)
             for field in ("experiment", "variant", "prompt_class")

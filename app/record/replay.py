@@ -1,7 +1,7 @@
 """Entries as log lines, for when there is neither disk nor database; and the same lines read back.
 
-An entry is cut into chunks, one JSON object a line: `tandem_audit` (1), `run_id`, `version`, `digest` (of the whole, in
-hex), `part` (from 1), `parts`, `data` (base64).
+An entry is cut into chunks, one JSON object a line: `tandem_audit` (1), `run_id` (what the entry is kept under, for an
+attachment its request's id), `version`, `digest` (of the whole, in hex), `part` (from 1), `parts`, `data` (base64).
 """
 
 import base64

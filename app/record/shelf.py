@@ -10,7 +10,7 @@ from app.errors import StartupError
 from app.record.backlog import Item, reread
 from app.record.codec import Undecodable, decode, digest, encode
 from app.record.directory import MODE
-from app.record.entry import INTERRUPTED, OPENED, Interruption
+from app.record.entry import INTERRUPTED, OPENED, Attachment, Interruption
 
 FORMAT: Final = 1  # of the table
 _CORRUPT: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
@@ -46,10 +46,10 @@ WHERE seq > ? AND seq < ? AND drained = 0 ORDER BY seq LIMIT ?"""
 
 
 class Place(NamedTuple):
-    """Where an entry is, and of which run."""
+    """Where an entry is, and what it is kept under: its run's id, or that of an attached request."""
 
     seq: int
-    run_id: str
+    id: str
 
 
 class Found(NamedTuple):
@@ -109,9 +109,12 @@ class Shelf:
         ended_at = datetime.fromtimestamp(last_at, UTC)
         for seq, data, _, _ in self._db.execute(_UNFINISHED, (OPENED,)):
             try:
-                encoded = encode(Interruption(decode(data).opening, ended_at))
+                left = decode(data)
             except Undecodable:
                 continue
+            if isinstance(left, Attachment):  # a flipped bit has made it look like an opening
+                continue
+            encoded = encode(Interruption(left.opening, ended_at))
             unfinished.append((INTERRUPTED, digest(encoded), encoded, seq))
         self._db.execute("BEGIN IMMEDIATE")
         try:
@@ -135,12 +138,11 @@ class Shelf:
         """Add shaped items and drop settled ones, in one transaction; it is durable when this returns."""
         rows, opened, closed = [], {}, set()
         for item in items:
-            run_id, version = item.run_id, item.version
-            rows.append((item.seq, item.at, run_id, version, item.digest, item.encoded))
-            if version == OPENED:
-                opened[run_id] = item.seq
-            elif version:
-                closed.add(run_id)
+            rows.append((item.seq, item.at, item.id, item.version, item.digest, item.encoded))
+            if item.version == OPENED:
+                opened[item.id] = item.seq
+            elif item.version:
+                closed.add(item.id)
         gone, parked = self._leaving(dropped, opened, closed)
         self._db.execute("PRAGMA synchronous = " + ("FULL" if rows else "NORMAL"))
         self._db.execute("BEGIN IMMEDIATE")
@@ -164,9 +166,9 @@ class Shelf:
         """Of what was settled: the rows that go, and the openings that stay, drained, for their run is still open."""
         gone = [(self._open[run_id],) for run_id in closed & self._drained]
         parked = {}
-        for seq, run_id in dropped:
-            if seq == opened.get(run_id, self._open.get(run_id)) and run_id not in closed:
-                parked[run_id] = seq
+        for seq, id_ in dropped:
+            if seq == opened.get(id_, self._open.get(id_)) and id_ not in closed:
+                parked[id_] = seq
             else:
                 gone.append((seq,))
         return gone, parked

@@ -63,7 +63,7 @@ class Spool:
 
     def drop(self, items: Sequence[Item]) -> None:
         """These need not be kept any more; they go with what is written next; a crash before only repeats them."""
-        self._pen.dropped.extend([Place(item.seq, item.run_id) for item in items])
+        self._pen.dropped.extend([Place(item.seq, item.id) for item in items])
 
     def read(self, after: int, before: int, entries: int, size: int, deliver: Deliver) -> None:
         """Ask for the oldest entries with a place between these; they are delivered in order with the reports."""

@@ -41,7 +41,10 @@ class Filed(NamedTuple):
 
 
 class DeadLetter(NamedTuple):
-    """An entry that could not become a record, kept as it was: encoded, with what was wrong."""
+    """An entry that could not become a record, kept as it was: encoded, with what was wrong.
+
+    run_id: what the entry is kept under, which for an attachment is the id of its request.
+    """
 
     digest: bytes
     run_id: str | None

@@ -32,6 +32,7 @@ async def ask(url: str, body: dict[str, Any], *, json_output: bool, console: Con
     live = console.is_terminal and not json_output
 
     def on_event(event: Event) -> None:
+        progress.source = run.source
         progress.apply(event)
         if json_output:
             line = {"event": event.name, "id": event.id, "data": event.data}
@@ -79,6 +80,9 @@ async def _interrupted(run: Run, errors: Console) -> int:
     task = asyncio.current_task()
     if task is not None:
         task.uncancel()
+    if run.source == "attached":  # only who began it may stop it
+        errors.print(Text(f"Left. Run {run.id} goes on for those who read it."))
+        return INTERRUPTED
     stopped = await run.cancel()
     if run.id is not None:
         errors.print(Text(f"Stopped. Run {run.id} {'was cancelled' if stopped else 'could not be cancelled'}."))

@@ -95,6 +95,7 @@ class Run:
         self._last: Event | None = None
         self._attempt = 0
         self.id: str | None = None
+        self.source = "live"  # or `attached`, a run that somebody else's question began; or `cache`
         self.done = False
 
     async def follow(self, body: dict[str, Any]) -> None:
@@ -103,6 +104,7 @@ class Run:
             async with self._http.stream("POST", "/v1/reason", json=body) as response:
                 await _refuse(response)
                 self.id = response.headers.get("x-run-id")
+                self.source = response.headers.get("x-run-source", "live")
                 await self._read(response)
         except (httpx.TransportError, httpx.InvalidURL) as error:
             raise Unreachable(f"no server answers at {self._http.base_url}") from error

@@ -23,6 +23,10 @@ CHANGES: Final = {
     "unopposed": "Only the slow model completed an answer; there was nothing to compare it with.",
     "unverified": "The fast answer stands alone: the slow model did not get to check it.",
 }
+ORIGINS: Final = {
+    "cache": "From the cache: this is how both models answered the same question before.",
+    "attached": "Joined a run that was already answering this question.",
+}
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
@@ -50,6 +54,7 @@ class Progress:
     lanes: dict[LaneName, Lane] = field(default_factory=lambda: {"fast": Lane(), "slow": Lane()})
     started: float | None = None
     run_id: str = ""
+    source: str = "live"
     preliminary: bool = False
     final: dict[str, Any] | None = None
     done: dict[str, Any] | None = None
@@ -169,8 +174,10 @@ def _numbers(progress: Progress, lane: Lane) -> str:
 
 
 def _below(progress: Progress) -> list[RenderableType]:
-    """The verdict, and the line of `done`."""
+    """Where the answer comes from, the verdict, and the line of `done`."""
     lines: list[RenderableType] = []
+    if progress.source in ORIGINS:
+        lines.append(Text(ORIGINS[progress.source], style="dim"))
     if progress.final is not None:
         change = str(progress.final.get("change"))
         lines.append(Text.assemble((change.capitalize(), "bold"), f"  {CHANGES.get(change, '')}"))

@@ -5,12 +5,14 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from app import __version__
 from app.http.parts import Parts, Past
 from app.postgres.chores import Chores
 from app.postgres.experiments import Experiments
+from app.postgres.logs import RequestLog
 from app.postgres.pool import Pool
 from app.postgres.rollups import Rollups
 from app.postgres.runs import RunStore
@@ -19,7 +21,7 @@ from app.reasoning.race import Terms
 from app.reasoning.runs import Bounds, Runs
 from app.record.intake import Intake
 from app.settings import Settings
-from app.wiring import models, record
+from app.wiring import answers, models, record
 from app.wiring.readiness import Readiness
 
 log = logging.getLogger(__name__)
@@ -55,7 +57,6 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         prices = models.open_prices(settings)
         dsn = await record.open_database(settings, stack)
         readers, writer = [await stack.enter_async_context(Pool(dsn, n)) for n in (settings.database_pool_size, 1)]
-        mask = record.redactor(settings).remark
         upkeep = Upkeep(readers, settings.slow_threshold_ms)
         if settings.database_url is None:
             await record.migrate_own(settings, dsn, upkeep)
@@ -63,11 +64,13 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         journal = await stack.enter_async_context(record.open_journal(settings, RunStore(writer), prices))
         chores = Chores(upkeep, instance, record.keep(settings))
         terms = Terms(settings.slow_threshold_ms, models.tariffs(settings, prices), instance)
-        runs = Runs(catalogue, journal, terms, bounds(settings))
+        make_runs = partial(Runs, catalogue, journal, terms, bounds(settings))
+        runs, found = await answers.open_answers(settings, dsn, make_runs, RunStore(readers), stack)
         readiness.runs, readiness.journal, readiness.chores = runs, journal, chores
         _background(stack, models.warm(settings, catalogue, prices, readiness), "warm models")
         _background(stack, record.keep_house(dsn, upkeep, chores, readiness), "chores")
         parts = Parts(
+            answers=found,
             runs=runs,
             records=RunStore(readers),
             readiness=readiness,
@@ -76,7 +79,10 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             max_body_bytes=settings.max_body_bytes,
             version=__version__,
             pending=journal,
-            past=Past(Experiments(readers, dsn), Rollups(readers, settings.slow_threshold_ms), mask),
+            requests=RequestLog(readers, settings.slow_threshold_ms),
+            request_lines=settings.request_log,
+            past=Past(Experiments(readers, dsn), Rollups(readers, settings.slow_threshold_ms)),
+            mask=record.redactor(settings).remark,
         )
         services = Services(parts, journal)
         stack.push_async_callback(services.drain, 0.0)

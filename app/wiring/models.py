@@ -5,7 +5,9 @@ import importlib
 import logging
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 from tenacity import AsyncRetrying, RetryCallState, wait_random_exponential
@@ -16,7 +18,7 @@ from app.llm.catalogue import Catalogue
 from app.llm.local_child import LocalServers
 from app.llm.model import Warming
 from app.llm.options import ProviderOptions
-from app.question import LANES, LaneAsk, LaneName
+from app.question import LANES, Caller, Key, LaneAsk, LaneName, Question, scope_of
 from app.record.prices import PriceBook, Tariff, read_overrides
 from app.settings import Settings
 from app.wiring.readiness import Readiness
@@ -85,6 +87,59 @@ def tariffs(settings: Settings, prices: PriceBook) -> Callable[[LaneName, str], 
 def _base_url(settings: Settings, lane: LaneName) -> str:
     own: str | None = getattr(settings, f"{lane}_openai_base_url")
     return own or settings.openai_base_url
+
+
+def versions(settings: Settings) -> Callable[[LaneName, str], str]:
+    """What a lane's model is besides its name: the address it is asked at, the weights on this disk. Never a secret.
+
+    Raises StartupError when the address or the weights cannot be read.
+    """
+    names = map(_innermost, configured(settings).values())
+    try:
+        addresses = {lane: _public(_base_url(settings, lane)) for lane in LANES}
+        weights = {name: _local_version(name) for name in names if name.startswith("local:")}
+    except (ValueError, OSError) as error:
+        what = "the address in an OPENAI_BASE_URL, or the file of a local model,"  # which may hold a password
+        raise StartupError(f"{what} cannot be read: {type(error).__name__}") from None
+
+    def version(lane: LaneName, model: str) -> str:
+        name = _innermost(model)
+        return addresses[lane] if name.startswith("openai:") else weights.get(name, "")
+
+    return version
+
+
+def keyer(settings: Settings) -> Callable[[Question, Caller], Key]:
+    """Under which key a caller's answer to a question is found, within CACHE_SCOPE."""
+    version, scope = versions(settings), scoper(settings)
+
+    def key(question: Question, caller: Caller) -> Key:
+        known = {lane: version(lane, question.lane(lane).model) for lane in LANES}
+        return question.key(scope(caller), known)
+
+    return key
+
+
+def scoper(settings: Settings) -> Callable[[Caller], str]:
+    """The scope in which an answer to a caller is shared."""
+    return partial(scope_of, kind=settings.cache_scope)
+
+
+def _innermost(name: str) -> str:
+    """The name of the model that a wrapper goes around, or the name itself."""
+    wrapping, at, wrapped = name.partition("@")
+    return wrapped if at and wrapping.partition(":")[0] in WRAPPERS else name
+
+
+def _local_version(name: str) -> str:
+    found: str = _loader(PROVIDERS["local"], "version")()(name.removeprefix("local:"))
+    return found
+
+
+def _public(url: str) -> str:
+    """An address without user, password, query and fragment, where keys may stand."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl().rstrip("/")
 
 
 async def warm(settings: Settings, catalogue: Catalogue, prices: PriceBook, readiness: Readiness) -> None:

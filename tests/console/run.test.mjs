@@ -1,7 +1,7 @@
 // The reducer of app/console/run.js: every ending, and every order that may not be.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { canAccept, canStop, elapsedMs, initial, reduce } from "../../app/console/run.js";
+import { canAccept, canStop, elapsedMs, initial, originOf, reduce } from "../../app/console/run.js";
 
 const MODELS = { fast: { model: "local:a" }, slow: { model: "local:b" } };
 
@@ -86,6 +86,14 @@ test("Nothing follows done, unless it is a new question.", () => {
   for (const step of [start, delta("fast", "a"), preliminary, final("slow", "confirmed"), done("completed")]) assert.equal(play([step], s), s);
   for (const type of ["lost", "refused", "ended", "stopped", "notice", "opened", "nonsense", "__proto__"]) assert.equal(reduce(s, { type }), s);
   assert.equal(reduce(s, { type: "ask", question: "again" }).phase, "asking");
+});
+
+test("A replay is from the cache, a shared run is joined, and who joined may leave it but not take its preliminary.", () => {
+  const opened = (source) => reduce(reduce(initial(), { type: "ask", question: "why?" }), { type: "opened", runId: "r", source });
+  const cached = ["start", { ...start[1], source: "cache" }];
+  assert.deepEqual([originOf(opened("live")), originOf(play([cached], opened("cache"))), originOf(opened("attached"))], ["live", "cache", "attached"]);
+  const [mine, shared] = ["live", "attached"].map((source) => play([start, delta("fast", "five"), preliminary], opened(source)));
+  assert.deepEqual([canAccept(mine), canAccept(shared), canStop(shared)], [true, false, true]);
 });
 
 test("A late delta, an unknown lane, a second end or final, and unreadable data are ignored.", () => {

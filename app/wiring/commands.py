@@ -1,4 +1,4 @@
-"""What every audit command needs: the database, and failures told in one line."""
+"""What every command on the record needs: the database, and failures told in one line."""
 
 import contextlib
 import importlib

@@ -1,0 +1,1 @@
+"""Has it been answered? Stored answers on several levels, looked down and filled upwards."""

@@ -1,0 +1,148 @@
+"""Who answers a question: a live run that is shared, an answer that is stored, or a race of its own.
+
+In prose: an idempotency key that was used before leads to its run. Else, unless the caller wants otherwise, a live run
+of the same question is joined, here or on another instance; else a stored answer is told again; else a race begins,
+which whoever asks the same joins from then on. Askers of one question wait for each other before they look beyond this
+process, so that of any number who come at once one looks and one asks the models.
+"""
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+from weakref import WeakValueDictionary
+
+from app.answers.answer import Answer
+from app.answers.cache import Cache
+from app.errors import TandemError
+from app.question import Caller, Key, Question
+from app.reasoning.elsewhere import Elsewhere, Flight
+from app.reasoning.idempotency import IdempotencyKeys
+from app.reasoning.log import Log
+from app.reasoning.order import Order
+from app.reasoning.run import Run
+from app.reasoning.runs import Runs
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The log that answers a question, and how it came by it."""
+
+    log: Log
+    source: Literal["live", "attached", "cache"]
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """The question was asked before under the same idempotency key: this is its run."""
+
+    run_id: str
+
+
+class Desk:
+    """Takes questions. Belongs to one event loop; keyer says what a question's answer is found by."""
+
+    def __init__(
+        self,
+        runs: Runs,
+        keyer: Callable[[Question, Caller], Key],
+        keys: IdempotencyKeys,
+        elsewhere: Elsewhere,
+        cache: Cache | None = None,
+    ) -> None:
+        self._runs = runs
+        self._key = keyer
+        self._keys = keys
+        self._elsewhere = elsewhere
+        self._cache = cache
+        self._doors: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
+
+    async def ask(self, question: Question, caller: Caller, idempotency_key: str | None = None) -> Asked | Again:
+        """The log to read. Raises what Runs.open raises, and IdempotencyKeyReused; then nothing was begun."""
+        key = self._key(question, caller)
+        if idempotency_key is None:
+            return await self._answer(Order(question, caller, key))
+        hashed = hashlib.sha256(idempotency_key.encode()).hexdigest()
+        order = Order(question, caller, key, hashed)
+        async with self._keys.use(order) as use:
+            if use.before is not None:
+                return Again(use.before)
+            asked = await self._answer(order)
+            use.after = asked.log.run_id
+            return asked
+
+    async def _answer(self, order: Order) -> Asked:
+        if order.question.cache != "use" or self._cache is None:
+            return self._race(order)
+        return self._at_hand(order) or await self._look(order)
+
+    def _at_hand(self, order: Order) -> Asked | None:
+        """What this process has, without waiting."""
+        run = self._runs.flight(order.key)
+        if run is not None and _suits(_flight(run), order):
+            return self._join(run, order)
+        answer = self._cache.at_hand(order.key) if self._cache is not None else None
+        return None if answer is None else self._replay(order, answer)
+
+    async def _look(self, order: Order) -> Asked:
+        """Look beyond this process, one asker of a question at a time; in the end, race."""
+        door = self._doors.setdefault(order.key, asyncio.Lock())
+        async with door:
+            asked = self._at_hand(order)
+            if asked is not None:
+                return asked
+            answer = await self._cache.find(order.key) if self._cache is not None else None
+            if answer is not None:
+                return self._replay(order, answer)
+            return await self._join_elsewhere(order)
+
+    async def _join_elsewhere(self, order: Order) -> Asked:
+        """A run of another instance, if one answers this and suits; else it is ours to answer."""
+        wanted = Flight(order.run_id, time.time() + order.question.deadline_s, *_variant(order.question))
+        flying = await self._elsewhere.claim(order.key, wanted)
+        if flying is None:
+            try:
+                return self._race(order)
+            except TandemError:
+                await self._elsewhere.unclaim(order.key, wanted)
+                raise
+        if not _suits(flying, order):
+            return self._race(order)
+        finish = order.question.on_disconnect == "finish"
+        log = await self._elsewhere.tail(flying.run_id, order.caller, guest=True, finish=finish)
+        return self._race(order) if log is None else self._join(log, order)
+
+    def _join(self, log: Log, order: Order) -> Asked:
+        """Read a run that is there."""
+        self._runs.share(log, order)
+        return Asked(log, "attached")
+
+    def _replay(self, order: Order, answer: Answer) -> Asked:
+        assert self._cache is not None, "an answer came from it"
+        run = self._runs.replay(order, answer)
+        self._cache.credit(answer)
+        if order.question.replay == "paced":
+            self._elsewhere.publish(run)
+        return Asked(run, "cache")
+
+    def _race(self, order: Order) -> Asked:
+        run = self._runs.open(order)
+        self._elsewhere.publish(run)
+        return Asked(run, "live")
+
+
+def _variant(question: Question) -> tuple[str | None, str | None]:
+    return question.labels.experiment, question.labels.variant
+
+
+def _flight(run: Run) -> Flight:
+    remaining_s = run.deadline - run.loop.time()
+    return Flight(run.run_id, time.time() + remaining_s, *_variant(run.question))
+
+
+def _suits(flight: Flight, order: Order) -> bool:
+    """Whether a request may share the run: it ends no later than the request would, and both count for one variant."""
+    latest = time.time() + order.question.deadline_s
+    return flight.deadline_at <= latest and (flight.experiment, flight.variant) == _variant(order.question)

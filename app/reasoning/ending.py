@@ -1,0 +1,53 @@
+"""The last steps of every run: write the outcome down within a bound, say `done`, and say it even after a fault."""
+
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from msgspec.structs import replace
+
+from app.events import Done, Usage
+from app.reasoning.run import Run
+from app.record.entry import FAULT, LATE, Closing, Journal
+
+log = logging.getLogger(__name__)
+
+DONE_GATE_S: Final = 0.5
+
+Draft = Callable[[Done], Closing]
+
+
+async def conclude(run: Run, journal: Journal, done: Done, draft: Draft) -> Closing:
+    """Write down the outcome that the draft makes of `done`, then say it, truthfully; the closing that stands.
+
+    A `done` that has to say `pending` is written down once more, as it was said.
+    """
+    closing = draft(done)
+    if not await journal.closed(closing).durable(DONE_GATE_S):
+        done = replace(done, audit="pending")
+        closing = replace(draft(done), version=LATE)
+        journal.closed(closing)
+    run.append(done)
+    return closing
+
+
+def say_internal(run: Run, journal: Journal, made: Callable[[], Done], draft: Draft) -> None:
+    """End a log that a fault of ours left open, as far as that can be done; `done` comes in any case."""
+
+    def say() -> None:
+        done = replace(made(), audit="pending")
+        attempt(lambda: journal.closed(replace(draft(done), version=FAULT)))
+        run.append(done, anywhere=True)
+
+    attempt(say)
+    if not run.closed:  # not even that could be said: the least that is true
+        least = Done("failed", None, False, "internal", Usage(), None, None, False, "", "pending")
+        run.append(least, anywhere=True)
+
+
+def attempt(step: Callable[[], object]) -> None:
+    """Take a step on the way to `done` that may fail."""
+    try:
+        step()
+    except Exception:  # whatever fails again on the way to `done` must not keep it from being said
+        log.exception("a step towards `done` failed")
