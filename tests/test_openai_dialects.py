@@ -226,6 +226,31 @@ async def test_no_key(fake: FakeOpenAI) -> None:
     assert not {"max_tokens", "temperature"} & set(fake.received[-1].body)
 
 
+async def test_a_user_in_the_base_url(fake: FakeOpenAI) -> None:
+    """The user part of a base URL is sent as one, unless there is a key, which replaces it."""
+    fake.replies["m"] = Reply((STOP,))
+    for key, sent in ((None, "Basic bWU6cHc="), (KEY, f"Bearer {KEY}")):
+        url = fake.base_url.replace("//", "//me:pw@")
+        model = open_model("m", ProviderOptions(base_url=url, api_key=key))
+        assert [item async for item in model.ask(PROMPT)] == [Finish("stop", "fake-1")]
+        await model.close()
+        assert fake.received[-1].headers["authorization"] == sent
+
+
+@pytest.mark.parametrize("key", ["sk-1\nX-Evil: 1", "sk-1\r", "sk-\x00"])
+def test_a_key_that_fits_no_header(key: str) -> None:
+    """A key with a control character is refused when the model is opened, and not shown."""
+    with pytest.raises(ValueError, match="API key") as caught:
+        open_model("m", ProviderOptions(api_key=key))
+    assert "sk-" not in str(caught.value)
+
+
+async def test_compressed(fake: FakeOpenAI) -> None:
+    """An answer that is compressed, though none was asked for, is not taken for text."""
+    answer, _ = await ask(fake, Reply((HI,), headers=(("Content-Encoding", "gzip"),)))
+    assert answer == Told(reason="upstream_malformed", outcome="failed")
+
+
 async def test_reuse(fake: FakeOpenAI) -> None:
     """An answer read to its end gives its connection to the next ask, even if the body ends a moment after it."""
     fake.replies["m"] = Reply((HI + STOP + DONE, 0.005))

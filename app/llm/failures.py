@@ -4,9 +4,9 @@ import json
 import re
 from typing import Any, Final
 
-from aiohttp import ClientConnectorError, ConnectionTimeoutError
-
 from app.errors import ModelError
+from app.llm.connection import Broken
+from app.llm.pool import Unreachable
 
 MAX_DETAIL_CHARS: Final = 300
 MAX_SEARCHED_CHARS: Final = 4096
@@ -63,17 +63,17 @@ def reported(error: Any, key: str | None) -> ModelError:  # noqa: ANN401  # JSON
     return ModelError("upstream_error", message, retryable=retryable)
 
 
-def broken(error: Exception, *, answering: bool) -> ModelError:
+def broken(error: Broken, *, answering: bool) -> ModelError:
     """A connection that could not be made or did not last; answering: the answer had begun."""
     if answering:
         return ModelError(
             "upstream_cut", "The connection to the model's server broke.", retryable=True, outcome="incomplete"
         )
-    if isinstance(error, ConnectionTimeoutError):
+    if isinstance(error, Unreachable) and error.late:
         return ModelError(
             "connect_timeout", "The model's server did not accept in time.", retryable=True, outcome="timeout"
         )
-    if isinstance(error, ClientConnectorError):
+    if isinstance(error, Unreachable):
         return ModelError("connect_failed", "The model's server cannot be reached.", retryable=True)
     return ModelError("upstream_cut", "The model's server hung up before it answered.", retryable=True)
 

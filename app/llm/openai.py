@@ -6,36 +6,30 @@ for two reads that happen when the answer is already known.
 """
 
 import asyncio
+import re
+from base64 import b64encode
 from collections.abc import AsyncGenerator
 from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
-from aiohttp import (
-    ClientError,
-    ClientResponse,
-    ClientSession,
-    ClientTimeout,
-    DummyCookieJar,
-    StreamReader,
-    TCPConnector,
-)
-from aiohttp.http import HttpProcessingError
 from yarl import URL
 
 from app.events import clean
 from app.llm.chunks import Reading
+from app.llm.connection import Broken, Connection
 from app.llm.failures import answered, broken, malformed
 from app.llm.model import Item, LanguageModel, Prompt
 from app.llm.options import ProviderOptions
+from app.llm.pool import Pool
 from app.llm.sse import MAX_EVENT_BYTES, Cutter
 
 MAX_ERROR_BYTES: Final = 8 << 10
-KEEPALIVE_S: Final = 15.0
 ERROR_BODY_S: Final = 1.0
 END_OF_BODY_S: Final = 0.05
 
-_BROKEN: Final = (ClientError, HttpProcessingError, OSError)
+_UNCODED: Final = (b"", b"identity")
+_UNFIT: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")  # for a header
 
 
 def open_model(name: str, options: ProviderOptions) -> LanguageModel:
@@ -55,47 +49,56 @@ class OpenAIModel:
         self._url = _endpoint(options)
         # OpenAI's newer models accept only the new name, the other servers often only the old one.
         self._cap = "max_completion_tokens" if self._url.host == "api.openai.com" else "max_tokens"
-        self._session: ClientSession | None = None
+        self._headers = _headers(options, self._url)
+        self._pool: Pool | None = None
 
     async def ask(self, prompt: Prompt) -> AsyncGenerator[Item, None]:
         """Stream one answer; the connection is dropped unless the answer was read to its end."""
-        response = await self._send(prompt)
+        pool = self._pool
+        if pool is None:
+            pool = self._pool = self._open_pool()
         try:
-            reading = Reading(self._options.api_key)
-            if response.content_type == "application/json":
-                for item in await _unstreamed(response, reading):
+            connection = await pool.post(self._body(prompt))
+        except Broken as error:
+            raise broken(error, answering=False) from error
+        try:
+            reading = await self._begun(connection)
+            if connection.content_type == b"application/json":
+                for item in await _unstreamed(connection, reading):
                     yield item
             cutter = Cutter()
             while not reading.ended:
-                for item in await _arrived(response.content, cutter, reading):
+                for item in await _arrived(connection, cutter, reading):
                     yield item
             if reading.failure is not None:
                 raise reading.failure
-            await _reach_end(response.content)
+            await _reach_end(connection)
         finally:
-            response.close()
+            pool.release(connection)
 
     async def close(self) -> None:
         """Close the pool and every connection in it."""
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.close()
 
-    async def _send(self, prompt: Prompt) -> ClientResponse:
-        """The response once its head says success."""
-        if self._session is None:
-            self._session = _session(self._options)
-        try:
-            response = await self._session.post(self._url, data=self._body(prompt), allow_redirects=False)
-        except _BROKEN as error:
-            raise broken(error, answering=False) from error
-        if 200 <= response.status < 300:
-            return response
-        try:
-            body = await _beginning(response.content)
-        finally:
-            response.close()
-        raise answered(response.status, body, self._options.api_key)
+    def _open_pool(self) -> Pool:
+        options = self._options
+        return Pool(
+            self._url,
+            self._headers,
+            options.connect_timeout_s,
+            limit=options.max_connections,
+            keep=options.keep_connections,
+        )
+
+    async def _begun(self, connection: Connection) -> Reading:
+        """The beginning of an answer, if the head of the response says success."""
+        if not 200 <= connection.status < 300:
+            raise answered(connection.status, await _beginning(connection), self._options.api_key)
+        if connection.encoding not in _UNCODED:
+            raise malformed("a compressed answer, though none was asked for")
+        return Reading(self._options.api_key)
 
     def _body(self, prompt: Prompt) -> bytes:
         body: dict[str, Any] = {
@@ -111,105 +114,74 @@ class OpenAIModel:
         return msgspec.json.encode(body)
 
 
-class _Response(ClientResponse):
-    """A response whose close drops the connection at once, in whatever state it is.
-
-    A plain close first sends what is left of the request and, over TLS, waits for the other side's farewell: 30 s.
-    """
-
-    def close(self) -> None:
-        """Drop the connection, unless it went back to the pool. aiohttp calls this too when it is cancelled."""
-        if self.connection is not None and self.connection.transport is not None:
-            self.connection.transport.abort()
-        super().close()
-
-
 def _endpoint(options: ProviderOptions) -> URL:
-    """Where to post. A key replaces the user part of the base URL; a query (an API version) is kept."""
+    """Where to post; a query (an API version) is kept."""
     try:
         url = URL(options.base_url)
     except ValueError:
         url = URL()
     if url.scheme not in {"http", "https"} or not url.host:
         raise ValueError("the base URL must look like https://host/v1")
-    if options.api_key:
-        url = url.with_user(None)
     return url.with_path(url.raw_path.rstrip("/") + "/chat/completions", encoded=True, keep_query=True)
 
 
-def _connector(options: ProviderOptions) -> TCPConnector:
-    """Connections are kept for the next ask, unless the server is known to hang up after each."""
-    if options.keep_connections:
-        return TCPConnector(limit=options.max_connections, keepalive_timeout=KEEPALIVE_S)
-    return TCPConnector(limit=options.max_connections, force_close=True)
-
-
-def _session(options: ProviderOptions) -> ClientSession:
-    """A pool that takes nothing from the environment and has no clock of its own beyond connecting."""
-    headers = {"Accept": "text/event-stream", "Accept-Encoding": "identity", "Content-Type": "application/json"}
+def _headers(options: ProviderOptions, url: URL) -> bytes:
+    """What every request says of us. A key replaces the user part of the base URL."""
+    lines = ["Accept: text/event-stream", "Accept-Encoding: identity", "Content-Type: application/json"]
+    lines.append("User-Agent: tandem")
     if options.api_key:
-        headers["Authorization"] = f"Bearer {options.api_key}"
-    return ClientSession(
-        connector=_connector(options),
-        headers=headers,
-        timeout=ClientTimeout(total=None, sock_read=None, sock_connect=options.connect_timeout_s),
-        cookie_jar=DummyCookieJar(),
-        response_class=_Response,
-    )
+        lines.append(f"Authorization: Bearer {options.api_key}")
+    elif url.user is not None:
+        user = f"{url.user}:{url.password or ''}"
+        lines.append(f"Authorization: Basic {b64encode(user.encode()).decode()}")
+    if any(map(_UNFIT.search, lines)):
+        raise ValueError("the API key holds a line break or another control character")
+    return "".join(f"{line}\r\n" for line in lines).encode()
 
 
-async def _arrived(content: StreamReader, cutter: Cutter, reading: Reading) -> list[Item]:
+async def _arrived(connection: Connection, cutter: Cutter, reading: Reading) -> list[Item]:
     """Everything one read brought. A connection lost after the model's end marker is its end."""
     try:
-        data = await content.readany()
-    except _BROKEN as error:
-        items = reading.take(cutter.feed(_left_behind(content, error)))
+        data = await connection.read()
+    except Broken as error:
         reading.ended = True
         if not reading.settled:
             reading.failure = broken(error, answering=True)
             reading.failure.__cause__ = error
-        return items
+        return []
     return reading.take(cutter.feed(data)) if data else reading.last(cutter.end())
 
 
-def _left_behind(content: StreamReader, error: Exception) -> bytes:
-    """What had arrived before the connection broke; the reader hides it behind its exception."""
-    content.set_exception(None)  # type: ignore[arg-type]  # lifted for a moment; typed as if it never were
-    data = content.read_nowait()
-    content.set_exception(error)
-    return data
-
-
-async def _unstreamed(response: ClientResponse, reading: Reading) -> list[Item]:
+async def _unstreamed(connection: Connection, reading: Reading) -> list[Item]:
     """The whole answer, or the error, of a server that did not stream."""
     body = b""
     try:
-        while data := await response.content.readany():
+        while data := await connection.read():
             body += data
             if len(body) > MAX_EVENT_BYTES:
                 raise malformed(f"a body of more than {MAX_EVENT_BYTES} bytes")
-    except _BROKEN as error:
+    except Broken as error:
         raise broken(error, answering=True) from error
     items = reading.take([(b"", body)])
     reading.ended = True
     return items
 
 
-async def _beginning(content: StreamReader) -> bytes:
+async def _beginning(connection: Connection) -> bytes:
     """The beginning of an error's body, as much as arrives soon."""
     body = b""
-    with suppress(TimeoutError, *_BROKEN):
+    with suppress(TimeoutError, Broken):
         async with asyncio.timeout(ERROR_BODY_S):
-            while len(body) < MAX_ERROR_BYTES and (data := await content.read(MAX_ERROR_BYTES - len(body))):
+            while len(body) < MAX_ERROR_BYTES and (data := await connection.read()):
                 body += data
-    return body
+    return body[:MAX_ERROR_BYTES]
 
 
-async def _reach_end(content: StreamReader) -> None:
+async def _reach_end(connection: Connection) -> None:
     """Read the end of the body, which follows the last event at once, so that the connection can be used again."""
-    if content.at_eof():
+    if connection.free:
         return
-    with suppress(TimeoutError, *_BROKEN):
+    with suppress(TimeoutError, Broken):
         async with asyncio.timeout(END_OF_BODY_S):
-            while await content.readany():
+            while await connection.read():
                 pass
