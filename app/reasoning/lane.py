@@ -6,6 +6,7 @@ cancels it, and whatever the task does afterwards (swallow the cancellation, go 
 
 import asyncio
 from contextlib import aclosing
+from typing import Final
 
 from app.errors import ModelError, Outcome
 from app.events import LaneEnd, Usage, clean
@@ -94,17 +95,15 @@ class Lane:
 
     def _say(self, pieces: list[Piece]) -> None:
         """Note progress and pass the text on. White space is passed on, but is not a first token."""
-        said = [
-            piece if (text := clean(piece.text)) is piece.text else Piece(piece.kind, text)
-            for piece in pieces
-            if piece.text
-        ]
-        for kind, text in said:
-            self._said[kind] += text.encode()
-            self._chars[kind] += len(text)
-        self._pieces += len(said)
+        said = _clean(pieces)
         if not said:
             return
+        for kind in _KINDS:
+            if texts := [text for its, text in said if its == kind]:
+                whole = "".join(texts)
+                self._said[kind] += whole.encode()
+                self._chars[kind] += len(whole)
+        self._pieces += len(said)
         now = self._clock()
         if self._ttft is None:
             self._look_for_first_token(said, now)
@@ -229,6 +228,18 @@ _TIMEOUTS = {
     "lane_timeout": "the lane's time was up",
     "deadline": "the run's deadline was reached",
 }
+
+
+_KINDS: Final[tuple[Kind, ...]] = ("answer", "thinking")
+
+
+def _clean(pieces: list[Piece]) -> list[Piece]:
+    """The pieces with some text, fit for the log; looking at all of them at once is what makes the usual case cheap."""
+    texts = [text for _, text in pieces]
+    whole = "".join(texts)
+    if all(texts) and clean(whole) is whole:
+        return pieces
+    return [Piece(kind, clean(text)) for kind, text in pieces if text]
 
 
 def _tokens(chars: int) -> int:
