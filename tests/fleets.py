@@ -4,15 +4,17 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from uuid import uuid4
 
-from races import question
+from races import question, read
 
 from app.errors import NoSuchRun, NothingToAccept, RunShared
 from app.events import Done, LaneEnd, Start, Usage
 from app.llm.model import Piece
 from app.question import Caller, Key
 from app.reasoning.elsewhere import Flight
+from app.reasoning.log import Log
 from app.reasoning.run import Run
 from app.reasoning.verdict import Cause
 from app.redis.client import Client
@@ -35,6 +37,7 @@ QUICK = Pace(
     arrival_s=1.0,
     answer_s=0.3,
 )
+PATIENT = replace(QUICK, overdue_s=30.0)
 OPENER, FRIEND, STRANGER = Caller("opener", "t"), Caller("friend", "t"), Caller("stranger", "u")
 END = LaneEnd("fast", "completed", None, None, False, 1.0, 2.0, Usage(), None, None)
 DONE = Done("completed", "slow", True, None, Usage(), None, 3.0, False, "f", "durable")
@@ -138,6 +141,15 @@ async def fleet(url: str, pace: Pace = QUICK) -> AsyncIterator[Fleet]:
         yield instances
     finally:
         await instances.end()
+
+
+async def mirrored(a: Instance, b: Instance) -> tuple[Run, Log, asyncio.Task[bytes]]:
+    """A run that lives on one and is being read on the other."""
+    run = await a.show()
+    say(run, "a", "b")
+    mirror = await b.others.tail(run.run_id, OPENER, after=2)
+    assert mirror is not None
+    return run, mirror, asyncio.create_task(read(mirror.attach()))
 
 
 def say(run: Run, *words: str) -> None:
