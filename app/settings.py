@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import platformdirs
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, model_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from app.answers.lifetime import parse_classes
 from app.errors import StartupError
 
 Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
@@ -108,6 +109,12 @@ class Settings(BaseSettings):
                 "money. Set HOST=127.0.0.1, or ALLOW_ANONYMOUS=true if something in front of it lets nobody else in"
             )
         return self
+
+    @field_validator("cache_ttl_by_class")
+    @classmethod
+    def _classes(cls, text: str) -> str:
+        parse_classes(text)
+        return text
 
     @property
     def loopback(self) -> bool:

@@ -1,7 +1,8 @@
-"""A network between a client and a server's Unix socket that can be cut, swallow everything, or lose replies."""
+"""A network between a client and a server's Unix socket that can be cut, swallow everything, lose or spoil replies."""
 
 import asyncio
 import contextlib
+import random
 from typing import Self
 
 
@@ -16,6 +17,7 @@ class Proxy:
         self.lose_next_reply = False
         self.lose_every = 0  # the n-th reply is lost, and the 2n-th; 0: none
         self.swallow = False
+        self.spoil = False  # replies are so many random bytes instead
         self._replies = 0
 
     async def __aenter__(self) -> Self:
@@ -69,7 +71,7 @@ class Proxy:
                 if replies and self._loses():
                     return
                 if not self.swallow:
-                    writer.write(data)
+                    writer.write(random.randbytes(len(data)) if replies and self.spoil else data)
 
     def _loses(self) -> bool:
         """Whether this reply is one that gets lost, with its connection."""

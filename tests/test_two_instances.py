@@ -140,3 +140,16 @@ def valid_stream_of_the_killed(raw: bytes) -> list[dict[str, Any]]:
     assert [event.name for event in events].count("done") == 1
     assert events[-1].name == "done"
     return [event.data for event in events]
+
+
+async def test_a_reader_elsewhere_at_shutdown(dsn: str, redis_url: str) -> None:
+    """An instance that stops ends the streams of other instances' runs too with `done`, and the runs go on."""
+    async with pair(dsn, redis_url) as (one, two):
+        mine, guest = await asked(one, **lanes(SHORT, HANG)), await asked(two, **lanes(SHORT, HANG))
+        await guest.until(b"event: preliminary")
+        await two.drain(0.05)
+        events = valid_stream_of_the_killed(await guest.rest())
+        assert (events[-1]["status"], events[-1]["reason"]) == ("shutdown", "shutdown")
+        assert one.runs.live == 1
+        await mine.response.aclose()
+        next(iter(one.runs._live.values())).stop("cancelled")

@@ -35,7 +35,7 @@ async def resume(parts: Parts, caller: Caller, run_id: str, after: int) -> Respo
     if log is None:
         return await _from_record(parts, caller, run_id, after)
     headers = {"X-Run-ID": run_id, "X-Run-Source": log.source}
-    if log.interrupted and after >= len(log):  # its owner died before it had shown all that the client has seen
+    if log.interrupted and after >= len(log) - 1:  # its owner died, perhaps before it had shown all that was seen
         return rest_of(_last_word(parts, run_id, after, log.fingerprint), headers)
     _check(after, len(log))
     if log.closed and after == len(log) - 1:
@@ -48,8 +48,14 @@ async def again(parts: Parts, caller: Caller, run_id: str, *, stream: bool) -> R
     headers = {"X-Run-ID": run_id, "X-Run-Source": "attached"}
     log = await _log_of(parts, caller, run_id)
     if log is None:
-        events, _ = await _recorded(parts, caller, run_id, -1)
-        return rest_of(events, headers) if stream else JSONResponse(summary(events), headers=headers)
+        try:
+            events, _ = await _recorded(parts, caller, run_id, -1)
+        except (NoSuchRun, RunNotLive):  # another instance may have opened it a moment ago, and not shown it yet
+            log = await parts.answers.elsewhere.tail(run_id, caller, guest=True)
+            if log is None:
+                raise
+        else:
+            return rest_of(events, headers) if stream else JSONResponse(summary(events), headers=headers)
     place = Place(guest=log.caller != caller)
     return RunStream(log, place, parts.ping_s, headers) if stream else RunAnswer(log, place, headers)
 

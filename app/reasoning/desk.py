@@ -112,7 +112,7 @@ class Desk:
             return self._race(order)
         finish = order.question.on_disconnect == "finish"
         log = await self._elsewhere.tail(flying.run_id, order.caller, guest=True, finish=finish)
-        return self._race(order) if log is None else self._join(log, order)
+        return self._race(order) if log is None or log.closed else self._join(log, order)
 
     def _join(self, log: Log, order: Order) -> Asked:
         """Read a run that is there."""

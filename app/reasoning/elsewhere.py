@@ -61,6 +61,10 @@ class Elsewhere(Protocol):
         """Correct what this instance said first: the key stands for another run, or for none."""
         ...
 
+    async def drain(self, grace_s: float) -> None:
+        """This server stops: what is read here of other instances gets grace_s seconds, then `done` (`shutdown`)."""
+        ...
+
     @property
     def state(self) -> Mapping[str, Any]:
         """For an operator: `status` is `ok`, `off` without Redis, or says what is wrong."""
@@ -111,3 +115,6 @@ class Nowhere:
 
     async def settle(self, caller: Caller, idempotency_key: str, used: Used | None) -> None:
         """Nobody was told."""
+
+    async def drain(self, grace_s: float) -> None:
+        """Nothing is read here."""

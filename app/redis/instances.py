@@ -118,6 +118,10 @@ class Instances:
         """As Elsewhere has it."""
         return await self._asked(lambda: self._keys.first(caller, idempotency_key, used), used)
 
+    async def drain(self, grace_s: float) -> None:
+        """As Elsewhere has it."""
+        await self._mirrors.drain(grace_s)
+
     @property
     def state(self) -> Mapping[str, Any]:
         """As Elsewhere has it."""

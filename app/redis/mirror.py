@@ -59,10 +59,10 @@ class Mirror(Log):
         self.position = position.decode()
         return True
 
-    def interrupt(self) -> None:
-        """The owner has died: the last word, numbered on. How the record will have it is not known yet."""
+    def interrupt(self, **why: str) -> None:
+        """The owner has died, or why else it ends here: the last word, numbered on. The record is not known yet."""
         if not self.closed:
-            done = msgspec.structs.replace(interrupted(self.fingerprint), audit="pending")
+            done = msgspec.structs.replace(interrupted(self.fingerprint), audit="pending", **why)
             self.interrupted = True
             self.relay(frame(self.run_id, len(self), done))
 

@@ -19,6 +19,7 @@ from app.redis.pace import Pace
 
 MOST: Final = 2000
 MOST_BYTES: Final = 256 * 1024 * 1024
+DRAIN_LOOK_S: Final = 0.05
 ENTRIES: Final = 64  # of a stream in one reply
 _LOAD_S: Final = 1.0
 _SHORTEST_S: Final = 0.002
@@ -115,6 +116,14 @@ class Mirrors:
     def pass_over(self, mirror: Mirror) -> None:
         """Its stream holds something else: leave it to its owner for a while to put that right."""
         mirror.not_before = self._loop.time() + self._pace.unfit_s
+
+    async def drain(self, grace_s: float) -> None:
+        """Give the runs that are read here a grace to end; then tell their readers that this server stops."""
+        until = self._loop.time() + grace_s
+        while (left := until - self._loop.time()) > 0 and any(mirror.readers for mirror in self.open()):  # noqa: ASYNC110  # whoever ends or leaves tells nobody
+            await asyncio.sleep(min(left, DRAIN_LOOK_S))
+        for mirror in list(self._mirrors.values()):
+            mirror.interrupt(status="shutdown", reason="shutdown")
 
     # -- the task
 

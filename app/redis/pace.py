@@ -26,7 +26,7 @@ class Pace:
     lease_s: float = 8.0
     patience_s: float = 4.0
     hold_s: float = 6.0
-    kept_s: float = 300.0
+    kept_s: float = 60.0
     overdue_s: float = 30.0
     linger_s: float = 1.0
     lingers_after_s: float = 10.0

@@ -40,7 +40,7 @@ class Services:
 
     async def drain(self, grace_s: float) -> None:
         """No new runs, a grace for live ones, `done` for all, and their records stored while the database is there."""
-        await self.parts.runs.drain(grace_s)
+        await asyncio.gather(self.parts.runs.drain(grace_s), self.parts.answers.elsewhere.drain(grace_s))
         if not self.recorded.is_set() and not await self.journal.drain(DRAIN_RECORD_S):
             log.warning("not every record was stored before the end: the database does not answer")
         self.recorded.set()

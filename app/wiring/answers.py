@@ -26,6 +26,7 @@ from app.wiring import models
 # Loaded when REDIS_URL is set.
 REDIS = {name: f"app.redis.{name}" for name in ("client", "answers", "keys", "instances", "pace")}
 POOL_SIZE = 2
+KEEPING_TEXTS = ("full", "redacted")
 
 
 def _redis(name: str) -> Any:  # noqa: ANN401  # a module
@@ -33,8 +34,8 @@ def _redis(name: str) -> Any:  # noqa: ANN401  # a module
 
 
 async def _open_redis(settings: Settings, stack: AsyncExitStack) -> Any | None:  # noqa: ANN401  # a Client, of a module that is loaded here
-    """The connections to Redis, if there is one; it is not waited for."""
-    if settings.redis_url is None:
+    """The connections to Redis, if there is one and it may hold texts; it is not waited for."""
+    if settings.redis_url is None or settings.audit_content not in KEEPING_TEXTS:
         return None
     url = settings.redis_url.get_secret_value()
     return await stack.enter_async_context(_redis("client").Client(url, settings.redis_prefix))
@@ -45,7 +46,7 @@ async def _open_cache(settings: Settings, dsn: str, redis: Any | None, stack: As
     if not settings.cache:
         return None
     levels = []
-    if settings.audit_content in ("full", "redacted"):
+    if settings.audit_content in KEEPING_TEXTS:
         if redis is not None:
             levels.append(Bounded(_redis("answers").RedisAnswers(redis), settings.cache_redis_timeout_s))
         pool = await stack.enter_async_context(Pool(dsn, POOL_SIZE))
@@ -75,9 +76,7 @@ async def _open_elsewhere(settings: Settings, redis: Any | None, runs: Runs, sta
     if redis is None:
         return Nowhere()
     keys = _redis("keys").RedisKeys(redis, settings.idempotency_s)
-    pace = _redis("pace").Pace(
-        lease_s=settings.redis_lease_s, patience_s=settings.redis_lease_s / 2, kept_s=settings.kept_runs_s
-    )
+    pace = _redis("pace").Pace(lease_s=settings.redis_lease_s, patience_s=settings.redis_lease_s / 2)
     instances = _redis("instances").Instances(redis, runs, runs.instance, keys, pace)
     found: Elsewhere = await stack.enter_async_context(instances)
     return found
