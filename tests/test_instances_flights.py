@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncIterator
 
 import pytest
-from fleets import FRIEND, OPENER, QUICK, STRANGER, Fleet, finish, fleet, flight, key, until
+from fleets import FRIEND, IMMORTAL, OPENER, QUICK, STRANGER, Fleet, finish, fleet, flight, key, until
 
 from app.errors import NothingToAccept, RunNotLive, RunShared
 from app.reasoning.elsewhere import Flight, Used
@@ -15,6 +15,13 @@ from app.redis.pace import Pace
 @pytest.fixture
 async def others(redis_url: str) -> AsyncIterator[Fleet]:
     """Instances over a healthy Redis."""
+    async with fleet(redis_url, IMMORTAL) as instances:
+        yield instances
+
+
+@pytest.fixture
+async def mortals(redis_url: str) -> AsyncIterator[Fleet]:
+    """Instances that are soon taken for dead."""
     async with fleet(redis_url) as instances:
         yield instances
 
@@ -89,9 +96,9 @@ async def test_over(others: Fleet, stopped: bool) -> None:
     assert await b.others.claim(key(), wanted("b")) is None
 
 
-async def test_held_while_it_lives(others: Fleet) -> None:
+async def test_held_while_it_lives(mortals: Fleet) -> None:
     """A claim outlasts many leases while its instance lives."""
-    a, b = await others.instance(), await others.instance()
+    a, b = await mortals.instance(), await mortals.instance()
     ours = wanted("ours")
     await a.others.claim(key(), ours)
     for _ in range(10):
@@ -99,9 +106,9 @@ async def test_held_while_it_lives(others: Fleet) -> None:
         assert await b.others.claim(key(), wanted()) == ours
 
 
-async def test_taken_over(others: Fleet) -> None:
+async def test_taken_over(mortals: Fleet) -> None:
     """What a dead instance had claimed is the next one's as soon as its lease has run out."""
-    a, b = await others.instance(), await others.instance()
+    a, b = await mortals.instance(), await mortals.instance()
     ours = wanted("ours")
     await a.others.claim(key(), ours)
     await a.die()

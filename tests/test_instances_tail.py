@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
-from fleets import FRIEND, OPENER, QUICK, STRANGER, Fleet, finish, fleet, say, until
+from fleets import FRIEND, IMMORTAL, OPENER, QUICK, STRANGER, Fleet, finish, fleet, say, until
 from races import read
 
 from app.errors import RunNotLive
@@ -15,7 +15,7 @@ from app.redis import shown
 @pytest.fixture
 async def others(redis_url: str) -> AsyncIterator[Fleet]:
     """Instances over a healthy Redis."""
-    async with fleet(redis_url) as instances:
+    async with fleet(redis_url, IMMORTAL) as instances:
         yield instances
 
 
@@ -185,9 +185,14 @@ async def test_readers_elsewhere_keep_a_run(others: Fleet) -> None:
     assert await asyncio.wait_for(run.stopping, 1) == "client_gone"
 
 
-async def test_being_read_is_said_again(others: Fleet) -> None:
+async def test_being_read_is_said_again(redis_url: str) -> None:
     """A run stays known as read elsewhere for as long as it is, and no longer when that instance has died."""
-    a, b = await others.instance(), await others.instance()
+    async with fleet(redis_url) as mortals:
+        await _said_again(mortals)
+
+
+async def _said_again(mortals: Fleet) -> None:
+    a, b = await mortals.instance(), await mortals.instance()
     run = await a.show()
     mirror = await b.others.tail(run.run_id, OPENER)
     assert mirror is not None

@@ -63,18 +63,18 @@ def router(parts: Parts, past: Past) -> APIRouter:
     @routes.put(PATH, openapi_extra=_SCHEMA, summary="Say something about a run; said again, it changes nothing")
     async def put(request: Request, caller: Asker, run_id: RunId, name: Name) -> dict[str, Any]:
         said = _masked(await _said(request, name), parts.mask)
-        await arrived(parts, run_id)
+        await arrived(parts, caller, run_id)
         kept = await past.reads.put(caller, run_id, said)
         if kept is None:
-            raise unknown(parts, run_id)
+            raise unknown(parts, caller, run_id)
         return {"run_id": run_id} | kept
 
     @routes.delete(PATH, status_code=204, response_class=Response, summary="Take it back; harmless when nobody said it")
     async def delete(caller: Asker, run_id: RunId, name: Name) -> Response:
         checked_name(name)
-        await arrived(parts, run_id)
+        await arrived(parts, caller, run_id)
         if await past.reads.remove(caller, run_id, name) is None:
-            raise unknown(parts, run_id)
+            raise unknown(parts, caller, run_id)
         return Response(status_code=204)
 
     return routes

@@ -107,23 +107,23 @@ class Readiness(Protocol):
 class Pending(Protocol):
     """What is on its way to the record."""
 
-    def may_have(self, run_id: str) -> bool:
-        """Whether something of that run may be."""
+    def may_have(self, run_id: str, caller: str | None = None) -> bool:
+        """Whether something of that run, and of that caller if one is named, may be."""
         ...
 
-    async def arrival(self, run_id: str, within_s: float) -> None:
-        """Wait until nothing of that run is, within_s seconds at most."""
+    async def arrival(self, run_id: str, within_s: float, caller: str | None = None) -> None:
+        """Wait until nothing of it is, within_s seconds at most."""
         ...
 
 
 class Nothing:
     """Nothing is on its way."""
 
-    def may_have(self, run_id: str) -> bool:  # noqa: ARG002  # as Pending has it
+    def may_have(self, run_id: str, caller: str | None = None) -> bool:  # noqa: ARG002  # as Pending has it
         """No run has anything."""
         return False
 
-    async def arrival(self, run_id: str, within_s: float) -> None:
+    async def arrival(self, run_id: str, within_s: float, caller: str | None = None) -> None:
         """There is nothing to wait for."""
 
 

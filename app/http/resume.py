@@ -73,10 +73,10 @@ async def _from_record(parts: Parts, caller: Caller, run_id: str, after: int) ->
 
 async def _recorded(parts: Parts, caller: Caller, run_id: str, after: int) -> tuple[bytes, Source]:
     """What the record has behind that event, and where the run came from. Raises NoSuchRun, RunNotLive, RunExpired."""
-    await arrived(parts, run_id)
+    await arrived(parts, caller, run_id)
     stored = await parts.records.log(caller, run_id)
     if stored is None:
-        raise unknown(parts, run_id)
+        raise unknown(parts, caller, run_id)
     if parts.pending.may_have(run_id) and (stored.status == "running" or stored.reason == "interrupted"):
         raise RunNotLive("how the run ended may be on its way to the record; ask again in a moment")
     overdue = stored.created_at + timedelta(milliseconds=stored.deadline_ms) + OVERDUE < datetime.now(UTC)
@@ -99,15 +99,15 @@ def _last_word(parts: Parts, run_id: str, after: int, fingerprint: str) -> bytes
     return frame(run_id, after + 1, interrupted(fingerprint))
 
 
-async def arrived(parts: Parts, run_id: str) -> None:
-    """Wait a moment for a record that is on its way, so that who asks right behind `done` finds it."""
-    if parts.pending.may_have(run_id):
-        await parts.pending.arrival(run_id, ARRIVAL_S)
+async def arrived(parts: Parts, caller: Caller, run_id: str) -> None:
+    """Wait a moment for the caller's record that is on its way, so that who asks right behind `done` finds it."""
+    if parts.pending.may_have(run_id, caller.id):
+        await parts.pending.arrival(run_id, ARRIVAL_S, caller.id)
 
 
-def unknown(parts: Parts, run_id: str) -> NoSuchRun | RunNotLive:
-    """What to say of a run that the record does not have: it may be on its way there."""
-    if parts.pending.may_have(run_id):
+def unknown(parts: Parts, caller: Caller, run_id: str) -> NoSuchRun | RunNotLive:
+    """What to say of a run that the record does not have for the caller: it may be on its way there."""
+    if parts.pending.may_have(run_id, caller.id):
         return RunNotLive("the record of this run may be on its way; ask again in a moment")
     return NoSuchRun("there is no such run of yours")
 

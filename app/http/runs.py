@@ -61,10 +61,10 @@ def router(parts: Parts) -> APIRouter:
 
 async def record_of(parts: Parts, caller: Caller, run_id: str) -> dict[str, Any]:
     """One record with its payload. Raises NoSuchRun, or RunNotLive while it may be on its way."""
-    await arrived(parts, run_id)
+    await arrived(parts, caller, run_id)
     found = await parts.records.get(caller, run_id)
     if found is None:
-        raise unknown(parts, run_id)
+        raise unknown(parts, caller, run_id)
     return found
 
 

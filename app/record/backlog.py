@@ -90,6 +90,15 @@ class Item:
         return "" if self.entry is None else self.entry.run_id
 
     @property
+    def caller(self) -> str:
+        """Whose it is; empty when that is not known."""
+        return "" if self.entry is None else self.entry.caller
+
+    def is_of(self, run_id: str, caller: str | None) -> bool:
+        """Whether it is about that run, and that caller's if one is named."""
+        return self.run_id == run_id and caller in (None, self.caller)
+
+    @property
     def version(self) -> int:
         """Of the entry; 0 when that is not known."""
         return 0 if self.entry is None else self.entry.version

@@ -53,9 +53,9 @@ class MemoryBacklog:
         await self._in_thread(self._shape, batch)
         return batch
 
-    def may_have(self, run_id: str) -> bool:
-        """Whether an entry of that run is here."""
-        return any(item.run_id == run_id for item in self._open.values())
+    def may_have(self, run_id: str, caller: str | None = None) -> bool:
+        """Whether such an entry is here."""
+        return any(item.is_of(run_id, caller) for item in self._open.values())
 
     def settle(self, items: Sequence[Item], end: End) -> None:
         """As the protocol says; the receipt is true when the store has the entry."""
@@ -142,9 +142,9 @@ class DirectJournal(Intake):
         except Exception:  # the log may be ill too; entries stay in memory until it is well
             logger.exception("%d entries could not be written to the log", self._tally.in_flight)
 
-    def may_have(self, run_id: str) -> bool:
-        """Whether an entry of that run may still be on its way to the store."""
-        return self._backlog.may_have(run_id)
+    def may_have(self, run_id: str, caller: str | None = None) -> bool:
+        """As Intake has it."""
+        return self._backlog.may_have(run_id, caller)
 
     def _room(self, share: float, size: int, *, last: bool = False) -> bool:  # noqa: ARG002  # there is no disk
         """Memory has room."""

@@ -148,14 +148,14 @@ class Intake(ABC):
         return await self._tally.drained(within_s)
 
     @abstractmethod
-    def may_have(self, run_id: str) -> bool:
-        """Whether an entry of that run may still be on its way to the store."""
+    def may_have(self, run_id: str, caller: str | None = None) -> bool:
+        """Whether an entry of that run, and of that caller if one is named, may still be on its way to the store."""
 
-    async def arrival(self, run_id: str, within_s: float) -> None:
-        """Wait until nothing of that run is on its way, within_s seconds at most."""
+    async def arrival(self, run_id: str, within_s: float, caller: str | None = None) -> None:
+        """Wait until nothing of it is on its way, within_s seconds at most."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(within_s):
-                while self.may_have(run_id):
+                while self.may_have(run_id, caller):
                     await self._tally.moved.wait()
 
     @property

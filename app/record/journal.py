@@ -59,9 +59,9 @@ class SpoolJournal(Intake):
             self._steps.emit(line + "\n")
         self._backlog.settle([item], "logged")
 
-    def may_have(self, run_id: str) -> bool:
-        """Whether an entry of that run may still be on its way to the store."""
-        return self._backlog.may_have(run_id)
+    def may_have(self, run_id: str, caller: str | None = None) -> bool:
+        """As Intake has it."""
+        return self._backlog.may_have(run_id, caller)
 
     def _room(self, share: float, size: int, *, last: bool = False) -> bool:
         """Memory, the spool's bytes and the disk's free ones all have room."""

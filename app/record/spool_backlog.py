@@ -206,9 +206,9 @@ class SpoolBacklog:
         times += [next(iter(items.values())).at for items in (self._held, self._queued) if items]
         return min(times, default=0.0)
 
-    def may_have(self, run_id: str) -> bool:
-        """Whether an entry of that run may be here; what only the disk has is not searched."""
-        here = (item.run_id == run_id for items in (self._held, self._queued) for item in items.values())
+    def may_have(self, run_id: str, caller: str | None = None) -> bool:
+        """Whether such an entry may be here; what only the disk has is not searched."""
+        here = (item.is_of(run_id, caller) for items in (self._held, self._queued) for item in items.values())
         return not self._adopted or bool(self._gaps) or any(here)
 
     @property

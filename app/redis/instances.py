@@ -101,6 +101,8 @@ class Instances:
         log = await self._asked(lambda: self._find(run_id, caller, guest=guest), None)
         if isinstance(log, Mirror):
             log.expect(self._pace.linger_s, guest=guest or log.caller != caller, finish=finish)
+            if guest:
+                await self._asked(lambda: self._mirrors.announce(log), None)
             await self._mirrors.seen(log, after)
         elif finish and isinstance(log, Run):
             log.outlive_readers()

@@ -42,6 +42,7 @@ class Mirrors:
         self._mirrors: dict[str, Mirror] = {}
         self._silent: dict[str, float] = {}  # since when an instance has no lease, while Redis answers
         self._changed = asyncio.Event()
+        self._telling = asyncio.Lock()  # or what is said last might be heard first
         self._said_at = 0.0
         self._looked_at = 0.0
 
@@ -133,7 +134,8 @@ class Mirrors:
             self._changed.clear()
             self._forget_unread()
             try:
-                await self._tell_owners()
+                async with self._telling:
+                    await self._tell_owners()
                 await self._look_for_owners()
             except RedisUnavailable:  # or it takes no messages: then an instance that lives cannot say so either
                 self._silent.clear()
@@ -172,6 +174,14 @@ class Mirrors:
                     mirror.told = None
         if again:
             self._said_at = now
+
+    async def announce(self, mirror: Mirror) -> None:
+        """Tell its owner now: what a guest asks next, or somebody else, comes behind that. Raises RedisUnavailable."""
+        async with self._telling:
+            hold = mirror.hold(self._loop.time())
+            if mirror.told != hold:
+                await self._post.send(mirror.card.owner, Hold(self._name, [hold]))
+                mirror.told = hold
 
     async def _look_for_owners(self) -> None:
         """End the mirrors whose owner has been silent for too long. Raises RedisUnavailable."""
