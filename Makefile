@@ -23,7 +23,7 @@ check: ## Check style, types, imports, docstrings and sizes
 	@$(venv) dev && exec sh .ci/check
 
 bench: ## Measure the server against a plain pass-through
-	@$(venv) laptop && exec .venv/bin/python -m bench $(ARGS)
+	@$(venv) dev && exec .venv/bin/python -m bench $(ARGS)
 
 psql: ## Open psql on the embedded PostgreSQL
 	@$(venv) laptop && exec .venv/bin/tandem psql $(ARGS)

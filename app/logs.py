@@ -25,5 +25,5 @@ def configure(kind: str, level: str) -> None:
     else:
         handler.setFormatter(_Text("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"))
     logging.basicConfig(handlers=[handler], level=level, force=True)
-    for noisy in ("uvicorn.access", "uvicorn.error", "asyncio", "aiohttp", "sse_starlette"):
+    for noisy in ("uvicorn.access", "uvicorn.error", "asyncio", "sse_starlette"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
