@@ -10,7 +10,7 @@ class Proxy:
     """Listens on 127.0.0.1:port. `async with` starts it and closes every connection at the end."""
 
     def __init__(self, socket: str) -> None:
-        self._socket = socket
+        self.socket = socket
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.port = 0
@@ -51,7 +51,7 @@ class Proxy:
         with contextlib.ExitStack() as stack, contextlib.suppress(OSError, asyncio.CancelledError):
             stack.callback(self._tasks.discard, task)
             stack.callback(writer.transport.abort)
-            server_reader, server_writer = await asyncio.open_unix_connection(self._socket)
+            server_reader, server_writer = await asyncio.open_unix_connection(self.socket)
             stack.callback(server_writer.transport.abort)
             pumps = [
                 asyncio.create_task(self._pump(reader, server_writer)),

@@ -96,7 +96,8 @@ def named(dsn: str, database: str) -> str:
 async def _database(server: EmbeddedPostgres, template: str) -> AsyncIterator[str]:
     """A database of its own for one test."""
     name = f"test_{next(_numbers)}"
-    await _execute(server.dsn, f"CREATE DATABASE {name} TEMPLATE {template}")
+    # By files: the usual way, through the log, takes six times the processor time.
+    await _execute(server.dsn, f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
     yield named(server.dsn, name)
     await _execute(server.dsn, f"DROP DATABASE {name} WITH (FORCE)")
 

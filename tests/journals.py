@@ -49,11 +49,14 @@ class MemoryJournal:
 
 
 class Underway:
-    """Records that are on their way and never arrive."""
+    """Records, all of one caller, that are on their way and never arrive."""
 
-    def may_have(self, run_id: str) -> bool:  # noqa: ARG002  # as Pending has it
-        """Everything of every run is."""
-        return True
+    def __init__(self, caller: str = "local") -> None:
+        self._caller = caller
 
-    async def arrival(self, run_id: str, within_s: float) -> None:
+    def may_have(self, run_id: str, caller: str | None = None) -> bool:  # noqa: ARG002  # as Pending has it
+        """Everything of every run of that caller is."""
+        return caller in (None, self._caller)
+
+    async def arrival(self, run_id: str, within_s: float, caller: str | None = None) -> None:
         """The wait is over at once, in vain."""

@@ -22,7 +22,7 @@ from journals import MemoryJournal
 
 from app import wiring
 from app.answers.cache import Cache
-from app.answers.lifetime import Lifetimes
+from app.answers.lifetime import Lifetimes, parse_classes
 from app.answers.memory import Memory
 from app.experiments.list import Filters, Position
 from app.http.callers import Identify, anybody
@@ -191,7 +191,9 @@ async def _in_memory(settings: Settings, journal: MemoryJournal, stack: contextl
     memory = Memory(settings.cache_memory_entries, settings.cache_memory_bytes, settings.cache_memory_s)
     cache = None
     if settings.cache:
-        cache = await stack.enter_async_context(Cache(memory, [], Lifetimes(settings.cache_ttl_s, {}, 0.0)))
+        cache = await stack.enter_async_context(
+            Cache(memory, [], Lifetimes(settings.cache_ttl_s, parse_classes(settings.cache_ttl_by_class), 0.0))
+        )
     keep = answers.keeper(cache)
     runs = Runs(catalogue, journal, Terms(settings.slow_threshold_ms), wiring.bounds(settings), keep)
     stack.push_async_callback(runs.drain, 0.0)

@@ -151,12 +151,10 @@ def test_unknown(one: str, other: str) -> None:
     assert verdict(one, other) == ("unknown", "none")
 
 
-@pytest.mark.parametrize(
-    "text", sorted({text for rows in (AGREE, DISAGREE, UNKNOWN) for row in rows for text in row[:2]})
-)
-def test_an_answer_agrees_with_itself(text: str) -> None:
+def test_an_answer_agrees_with_itself() -> None:
     """Every answer agrees with itself, word for word."""
-    assert verdict(text, text) == ("agree", "exact")
+    texts = {text for rows in (AGREE, DISAGREE, UNKNOWN) for row in rows for text in row[:2]}
+    assert [text for text in texts if verdict(text, text) != ("agree", "exact")] == []
 
 
 @pytest.mark.parametrize("mark", ["\x00", "a\ud800", "1e999999999", "9" * 5000, "1" + ",1" * 5000, "=" * 5000])

@@ -95,6 +95,7 @@ async def test_an_attachment_on_its_way_is_known_by_its_run(tmp_path: Path, stor
             assert not journal.may_have(RUN.run_id)
             journal.attached(GUEST)
             assert journal.may_have(RUN.run_id)
+            assert [journal.may_have(RUN.run_id, who) for who in (GUEST.caller, "bob")] == [True, False]
         store.gate.set()
         for journal in (spool, direct):
             await journal.arrival(RUN.run_id, 5)

@@ -96,6 +96,15 @@ async def test_what_is_stored_is_shown_and_forgotten(tandem: Tandem, server: Ser
     assert await ask(server, "a?") == "live"
 
 
+@pytest.mark.parametrize("word", ["", ".", "..", "?", "a" * 63])
+async def test_what_is_no_fingerprint_forgets_nothing(tandem: Tandem, server: Server, word: str) -> None:
+    """`clear` with anything but a fingerprint is refused: a slip must not become the address that forgets all."""
+    await ask(server, "a?")
+    told = await tandem("clear", word, url=server.url)
+    assert (told.exit_code, "fingerprint" in told.output) == (2, True)
+    assert await ask(server, "a?") == "cache"
+
+
 async def test_the_most_asked_questions_are_asked_in_advance(tandem: Tandem, server: Server, dsn: str) -> None:
     """After a warm-up they come from the cache, each with its own parameters; what is there is not asked again."""
     wishes: dict[str, Any] = {"fast": {"max_output_tokens": 4, "temperature": 1}, "prompt_class": "faq", "tags": ["t"]}

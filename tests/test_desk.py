@@ -59,13 +59,16 @@ async def test_two_hundred_at_once() -> None:
         ({"experiment": "e"}, False),
         ({"variant": "v"}, False),
         ({"deadline_s": 0.2}, False),
+        ({"slow": {"model": HANG, "timeout_s": 44}}, True),
+        ({"slow": {"model": HANG, "timeout_s": 46}}, False),
+        ({"fast": {"model": SHORT, "idle_timeout_s": 0.1}}, True),
         ({"cache": "refresh"}, False),
         ({"cache": "off"}, False),
         ({"input": "Something else?"}, False),
     ],
 )
 async def test_who_joins(fields: dict[str, Any], shared: bool) -> None:
-    """A question joins a live run of the same text, experiment and variant that ends no later than it must."""
+    """A question joins a run of its text, experiment and variant that ends in its time and gives no lane less."""
     async with serving() as server:
         first = await started(server, **lanes(SHORT, HANG))
         second = await opened(server, "POST", "/v1/reason", json={**QUESTION, **lanes(SHORT, HANG), **fields})
@@ -127,6 +130,13 @@ async def test_told_again() -> None:
     assert len(set(ids(live, *again))) == 5
     assert valid_stream(again[0].content)[-1].data["fingerprint"] == valid_stream(live.content)[-1].data["fingerprint"]
     assert (stats["replays"], stats["levels"]["memory"]["entries"]) == (2, 1)
+
+
+async def test_a_class_that_keeps_nothing() -> None:
+    """A question of a class with a time of 0 is neither stored nor answered from what another class left."""
+    async with serving(cache_ttl_by_class="news=0") as server:
+        answers = [await ask(server, prompt_class=kind, **FINE) for kind in ("news", "faq", "faq", "news")]
+    assert ways(*answers) == ["live", "live", "cache", "live"]
 
 
 async def test_an_object_from_memory() -> None:

@@ -130,8 +130,8 @@ def test_the_time_grows_with_the_text_alone(unit: str | None) -> None:
     """No repeated pattern and no noise makes eight times the text take sixty-four times as long."""
     alphabet = string.ascii_letters + string.digits + "-_.:@+/= \n"
     text = "".join(random.Random(1).choices(alphabet, k=SIZE)) if unit is None else (unit * SIZE)[:SIZE]
-    eighth, whole = (min(_seconds(part), _seconds(part)) for part in (text[: SIZE // 8], text))
-    assert whole < 24 * eighth + 0.03
+    eighth = min(_seconds(text[: SIZE // 8]) for _ in range(2))
+    assert any(_seconds(text) < 24 * eighth + 0.03 for _ in range(2))  # the second only if the first was too slow
 
 
 def _seconds(text: str) -> float:

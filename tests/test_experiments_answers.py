@@ -9,6 +9,7 @@ import httpx
 import pytest
 from journals import Underway
 from pasts import EPOCH, Site, closing, lane, opening, parts_over, past
+from servers import serving
 
 from app.main import create_app
 from app.postgres.pool import Pool
@@ -16,6 +17,7 @@ from app.record.redaction import Redactor
 
 KEY = "sk-proj-Abc1def2Ghi3jkl4Mno5pqr6Stu7"
 MAIL = "jane.doe@example.org"
+HEALTH = {"/health/", "/health/detailed", "/health/live", "/health/ready"}  # which take nothing and refuse nothing
 
 
 async def test_feedback_is_masked(past: Site) -> None:
@@ -90,12 +92,23 @@ async def test_agreement_is_of_a_run_and_of_no_lane(past: Site) -> None:
     assert told.startswith("part: ")
 
 
-async def test_the_documentation_tells_refusals_and_parameters(past: Site) -> None:
+async def test_the_documentation_tells_refusals_and_parameters(dsn: str) -> None:
     """Every address says how it refuses, in the form in which it does, and what each of its parameters means."""
-    paths = (await past.client.get("/openapi.json")).json()["paths"]
-    found = [(path, operation) for path, of in paths.items() if path.startswith("/api/") for operation in of.values()]
-    assert len(found) == 9
+    async with serving(dsn) as server:
+        paths = (await server.client.get("/openapi.json")).json()["paths"]
+    assert {"/v1/reason", "/v1/runs/{run_id}", "/api/logs", "/api/cache", "/api/experiments/compare"} < paths.keys()
+    found = [(path, operation) for path, of in paths.items() for operation in of.values() if path not in HEALTH]
     for path, operation in found:
         assert "422" not in operation["responses"], path
         assert set(operation["responses"]["default"]["content"]) == {"application/problem+json"}
         assert [one["name"] for one in operation.get("parameters", []) if not one.get("description")] == [], path
+
+
+async def test_the_documentation_tells_headers(past: Site) -> None:
+    """Both ways to ask tell of the headers that they look at, and all streams of those that they send."""
+    paths = (await past.client.get("/openapi.json")).json()["paths"]
+    asks = [paths["/v1/reason"][method] for method in ("get", "post")]
+    taken = [{one["name"] for one in ask["parameters"] if one["in"] == "header"} for ask in asks]
+    assert taken == [{"Idempotency-Key", "Last-Event-ID"}] * 2
+    for stream in (*asks, paths["/v1/runs/{run_id}/events"]["get"]):
+        assert set(stream["responses"]["200"]["headers"]) == {"X-Run-ID", "X-Run-Source"}

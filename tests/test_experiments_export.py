@@ -149,12 +149,12 @@ async def test_parquet_may_be_missing(past: Site, monkeypatch: pytest.MonkeyPatc
     await exported(past)
 
 
-@pytest.mark.parametrize("query", ["format=xml", "payload=maybe", "limit=1", "since=soon", "format=csv&format=csv"])
-async def test_a_bad_parameter_is_refused(past: Site, query: str) -> None:
+async def test_a_bad_parameter_is_refused(past: Site) -> None:
     """An export asked with a bad or unknown parameter is a 422 that names it."""
-    answer = await past.client.get(f"/api/experiments/export?{query}")
-    assert answer.status_code == 422
-    assert query.partition("=")[0] in answer.json()["detail"]
+    for query in ("format=xml", "payload=maybe", "limit=1", "since=soon", "format=csv&format=csv"):
+        answer = await past.client.get(f"/api/experiments/export?{query}")
+        assert answer.status_code == 422, query
+        assert query.partition("=")[0] in answer.json()["detail"]
 
 
 async def test_an_export_holds_one_batch_at_a_time(past: Site) -> None:

@@ -199,7 +199,7 @@ async def test_redis_was_never_there() -> None:
         await a.others.unclaim(key(), flight(run))
         finish(run)
         assert a.others.state["status"] == "away"
-        assert a.others.state["unanswered"] == 3
+        assert a.others.state["unanswered"] == 4
     assert time.monotonic() - began < 1
 
 

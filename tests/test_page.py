@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ WAIT_MS = 10_000
 @pytest.fixture(scope="module")
 def server() -> Iterator[Process]:
     """A server whose fast lane is done in a quarter of a second and whose slow lane leaves time to press a button."""
-    slow = "scripted:slow?first=1&gap=0.01"
+    slow = "scripted:slow?first=1&gap=0.003"
     with (
         fresh_home() as home,
         running(home, FAST_MODEL="scripted:fast?first=0.1&gap=0.01", SLOW_MODEL=slow, CACHE="true") as process,
@@ -115,6 +116,23 @@ async def test_a_replay_says_that_it_is_from_the_cache(page: Page) -> None:
     assert "cache" not in await page.locator("#verdict-text").inner_text()
     await ask(page, "Will you be asked again?")
     await expect(page.locator("#verdict-text")).to_contain_text("From the cache", timeout=WAIT_MS)
+
+
+async def test_a_joined_run_is_left_and_not_stopped(server: Process, page: Page) -> None:
+    """A page whose question is being answered already says that it joined; its Stop leaves, and the run goes on."""
+    question: dict[str, Any] = {"input": "Will you be joined?", "slow": {"model": "scripted:hang"}}
+    await page.route("**/v1/reason", lambda route: route.continue_(post_data=json.dumps(question)))
+    async with httpx.AsyncClient(base_url=server.url) as http, http.stream("POST", "/v1/reason", json=question) as run:
+        await ask(page, question["input"])
+        await expect(page.locator("#verdict-text")).to_contain_text("You joined a run", timeout=WAIT_MS)
+        await expect(page.locator("[data-lane=fast]")).to_have_attribute("data-role", "preliminary", timeout=WAIT_MS)
+        await expect(page.locator("#accept")).to_be_hidden()
+        await page.click("#stop")
+        await expect(page.locator("#verdict-word")).to_have_text("Left")
+        run_id = run.headers["x-run-id"]
+        while (left := await http.post(f"/v1/runs/{run_id}/cancel")).status_code == 409:  # noqa: ASYNC110  # nobody tells
+            await asyncio.sleep(0.01)
+        assert left.json() == {"run_id": run_id, "ended": False}
 
 
 async def test_stop_cancels_the_run(server: Process, page: Page) -> None:

@@ -349,7 +349,7 @@ async def test_the_documents_describe_the_question() -> None:
     parameters = {parameter["name"]: parameter for parameter in question["get"]["parameters"]}
     assert {"input", "policy", "deadline_s", "last_event_id", "stream"} <= parameters.keys()
     assert not {"messages", "fast", "slow", "tags"} & parameters.keys()
-    assert {parameter["in"] for parameter in parameters.values()} == {"query"}
+    assert {parameter["in"] for parameter in parameters.values()} == {"header", "query"}
     assert "text/event-stream" in question["post"]["responses"]["200"]["content"]
 
 

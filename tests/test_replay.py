@@ -31,7 +31,7 @@ class Kept:
     def __call__(self, closing: Closing, key: Key) -> None:
         """Keep what is worth it."""
         if worth_keeping(closing):
-            self.answers.append(answer_of(closing, key, 1.0, 2.0))
+            self.answers.append(answer_of(closing, key, 2.0))
 
 
 def plain(log: bytes) -> list[tuple[str, int, dict[str, Any]]]:

@@ -83,11 +83,9 @@ def test_standing_of_every_outcome() -> None:
     assert found == {**others, None: "running", "completed": "completed", "timeout": "timeout"}
 
 
-@pytest.mark.parametrize("row", ROWS, ids=str)
-def test_truth(row: tuple[Outcome | None, Outcome | None, Cause | None]) -> None:
+def test_truth() -> None:
     """In every row: completed means verified, partial a fast answer, and a verdict comes when nothing can change it."""
-    one, two, cause = row
-    for at in ((1.0, 2.0), (2.0, 1.0), (1.0, 1.0)):
+    for (one, two, cause), at in product(ROWS, ((1.0, 2.0), (2.0, 1.0), (1.0, 1.0))):
         found = settle(state("fast", one, at[0]), state("slow", two, at[1]), cause)
         if found is None:
             assert cause is None

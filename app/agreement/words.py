@@ -2,6 +2,8 @@
 
 import re
 import unicodedata
+from collections.abc import Iterator
+from itertools import zip_longest
 from typing import AnyStr, Final
 
 # Around a word these say nothing; all other signs ("+", "%", "€", "-", "#") are kept.
@@ -22,13 +24,17 @@ _ASCII: Final = "".join(map(chr, range(128))).translate(_PLAIN).lower().encode()
 
 def words(text: str) -> list[str]:
     """The words: compatibility characters, case, punctuation around them and bullets folded."""
-    found: list[str] = []
+    return list(_one_by_one(text))
+
+
+def _one_by_one(text: str) -> Iterator[str]:
+    last = ""
     for token in _BULLET.sub("", folded(text)).split():
         number = _DIGIT.search(token) is not None
         word = (token.strip(_QUOTES).rstrip(".,;:" + _QUOTES) if number else token.strip(_EDGES)) or token
-        unit = len(word) <= 3 and bool(found) and found[-1][-1].isdecimal()  # MW is not mW
-        found.append(word if unit or word[0].isdecimal() else word.lower())
-    return found
+        unit = len(word) <= 3 and last[-1:].isdecimal()  # MW is not mW
+        last = word if unit or word[0].isdecimal() else word.lower()
+        yield last
 
 
 def normalised(text: str) -> str:
@@ -54,7 +60,7 @@ def compared(one: str, other: str) -> tuple[bool, float | None]:
         return False, alike  # equal texts have equal sets of words
     if fenced or _LAYOUT.search(one) or _LAYOUT.search(other):
         return _lines(one) == _lines(other), alike
-    return words(one) == words(other), alike
+    return all(word == same for word, same in zip_longest(_one_by_one(one), _one_by_one(other))), alike
 
 
 def similarity(one: str, other: str) -> float | None:

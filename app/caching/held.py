@@ -1,6 +1,7 @@
 """tandem cache stats and clear: what is stored, what it was good for, and forgetting it."""
 
 import asyncio
+import re
 from typing import Annotated, Any, Final
 
 import typer
@@ -8,8 +9,10 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from app.caching.server import LOCAL_URL, Url, server
+from app.errors import MalformedRequest
 from app.wiring.commands import clear_errors
 
+_FINGERPRINT: Final = re.compile(r"[0-9a-f]{64}")
 COUNTS: Final = ("entries", "bytes", "hits", "misses", "errors")
 
 
@@ -54,6 +57,9 @@ def clear(
 
 
 async def _clear(url: str, fingerprint: str | None) -> str:
+    if fingerprint is not None and _FINGERPRINT.fullmatch(fingerprint) is None:
+        # In an address it could mean another one: `.` that of all answers.
+        raise MalformedRequest("a fingerprint is 64 digits in lower-case hex, as `done` and the record have it")
     async with server(url) as running:
         if fingerprint is not None:
             await running.call("DELETE", f"/api/cache/{fingerprint}")

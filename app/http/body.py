@@ -19,6 +19,15 @@ BODY_TIMEOUT_S = 10.0
 Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
 Label = Annotated[str, Field(min_length=1, max_length=128)]
 
+_INPUT = "The question as one string; or else `messages`"
+_POLICY = "`race`: both lanes start at once; the fast answer is preliminary, the slow one final"
+_DEADLINE = "Bounds the whole run, in seconds; the server's own bound caps it"
+_CACHE = "`use` a live run or a stored answer; `refresh`: ask anew and store; `off`: neither look, store nor share"
+_REPLAY = "How a stored answer is played: at once, or at the pace at which it was given"
+_ON_DISCONNECT = "Whether the run is cancelled when its last reader has left, or goes on within its deadline"
+_LABEL = "A label for the record"
+_STREAM = "Events as they come; false: one JSON object at the end"
+
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -48,16 +57,16 @@ class MessageBody(_Strict):
 class _Common(_Strict):
     """The scalars that POST and GET share."""
 
-    input: Annotated[str, Field(min_length=1)] | None = None
-    policy: str = "race"
-    deadline_s: Seconds | None = None
-    cache: Literal["use", "refresh", "off"] = "use"
-    replay: Literal["instant", "paced"] = "instant"
-    on_disconnect: Literal["cancel", "finish"] = "cancel"
-    experiment: Label | None = None
-    variant: Label | None = None
-    prompt_class: Label | None = None
-    stream: bool = True
+    input: Annotated[str, Field(min_length=1)] | None = Field(None, description=_INPUT)
+    policy: str = Field("race", description=_POLICY)
+    deadline_s: Seconds | None = Field(None, description=_DEADLINE)
+    cache: Literal["use", "refresh", "off"] = Field("use", description=_CACHE)
+    replay: Literal["instant", "paced"] = Field("instant", description=_REPLAY)
+    on_disconnect: Literal["cancel", "finish"] = Field("cancel", description=_ON_DISCONNECT)
+    experiment: Label | None = Field(None, description=_LABEL)
+    variant: Label | None = Field(None, description=_LABEL)
+    prompt_class: Label | None = Field(None, description=f"{_LABEL}, by which a stored answer lives longer or shorter")
+    stream: bool = Field(default=True, description=_STREAM)
 
 
 class ReasonBody(_Common):
@@ -84,7 +93,7 @@ class ReasonBody(_Common):
 class ReasonQuery(_Common):
     """The query parameters of GET /v1/reason: the scalars alone."""
 
-    last_event_id: str | None = None
+    last_event_id: str | None = Field(None, description="The id of the last event that was seen: resume its run")
 
 
 @dataclass(frozen=True, slots=True)

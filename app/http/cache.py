@@ -20,7 +20,10 @@ STATS: Final = (
     "lookups since this server began, and what the replays did not take again: milliseconds, tokens, US dollars, as "
     "far as they are known. `status` is `ok`, `degraded` while a level is away, or `off` (CACHE=false)."
 )
-SCOPE: Final = "Of the caller's scope (`CACHE_SCOPE`) alone, on every level; 503 when one of them cannot be reached."
+SCOPE: Final = (
+    "Of the caller's scope (`CACHE_SCOPE`) alone, on every level; 503 when one of them cannot be reached. Other "
+    "instances may give what they hold in memory for `CACHE_MEMORY_S` more."
+)
 
 Fingerprint = Annotated[
     str, Path(pattern="^[0-9a-f]{64}$", description="The question's fingerprint, as `done` and the record have it")

@@ -21,11 +21,30 @@ def _inlined(schema: Any, definitions: dict[str, Any]) -> Any:  # noqa: ANN401  
 
 _body = ReasonBody.model_json_schema()
 _query = ReasonQuery.model_json_schema()["properties"]
-_stream = {
-    "200": {"description": "The events of the run", "content": {"text/event-stream": {}, "application/json": {}}}
+_sent = {
+    "X-Run-ID": "The run that answers",
+    "X-Run-Source": "`live`; `attached`: shares a run that is there; `cache`: a replay, with a run of its own",
 }
+RUN_HEADERS = {name: {"description": words, "schema": {"type": "string"}} for name, words in _sent.items()}
+_stream = {
+    "200": {
+        "description": "The events of the run",
+        "headers": RUN_HEADERS,
+        "content": {"text/event-stream": {}, "application/json": {}},
+    },
+    "204": {"description": "Last-Event-ID was that of `done`: there is nothing behind it"},
+}
+_taken = {
+    "Idempotency-Key": "1 to 255 visible ASCII characters of your own. Asked again under the same key, the same "
+    "question gets the run it got before; another question is refused with 409 `idempotency_key_reused`",
+    "Last-Event-ID": "The id of the last event that was seen: the rest of its run, and no other question is asked",
+}
+_headers = [
+    {"name": name, "in": "header", "schema": {"type": "string"}, "description": words} for name, words in _taken.items()
+]
 
 BODY = {
+    "parameters": _headers,
     "requestBody": {
         "required": True,
         "content": {"application/json": {"schema": _inlined(_body, _body["$defs"])}},
@@ -33,7 +52,13 @@ BODY = {
     "responses": _stream,
 }
 QUERY = {
-    "parameters": [{"name": name, "in": "query", "schema": schema} for name, schema in _query.items()],
+    "parameters": [
+        *_headers,
+        *(
+            {"name": name, "in": "query", "schema": schema, "description": schema["description"]}
+            for name, schema in _query.items()
+        ),
+    ],
     "responses": _stream,
 }
 

@@ -5,7 +5,7 @@ import re
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from app.errors import MalformedRequest
+from app.errors import MalformedRequest, NoSuchRun
 from app.http import describe
 from app.http.body import ReasonBody, discard_body, query_to_body, read_body, read_query, to_question
 from app.http.callers import caller_of
@@ -35,7 +35,7 @@ def asker(parts: Parts) -> Handler:
 
 def router(parts: Parts) -> APIRouter:
     """The routes over these parts."""
-    routes = APIRouter(tags=["reason"])
+    routes = APIRouter(tags=["reason"], responses=describe.REFUSALS)
     routes.post(PATH, openapi_extra=describe.BODY, response_class=Response, summary="Ask a question")(asker(parts))
 
     @routes.get(
@@ -58,8 +58,15 @@ async def answer(parts: Parts, request: Request, body: ReasonBody) -> Response:
     """Find or begin what answers the question and read it, as a stream or as one object."""
     caller = caller_of(request)
     question = to_question(body, parts.defaults)
-    asked = await parts.answers.desk.ask(question, caller, idempotency_key(request))
+    key = idempotency_key(request)
+    asked = await parts.answers.desk.ask(question, caller, key)
     if isinstance(asked, Again):
+        try:
+            return await again(parts, caller, asked.run_id, stream=body.stream)
+        except NoSuchRun:
+            assert key is not None, "a key has led here"
+            asked = await parts.answers.desk.ask_anew(question, caller, key, asked.run_id)
+    if isinstance(asked, Again):  # somebody else was faster
         return await again(parts, caller, asked.run_id, stream=body.stream)
     request.scope[TOLD] = Told(asked.log, asked.source, question)
     headers = {"X-Run-ID": asked.log.run_id, "X-Run-Source": asked.source}

@@ -12,8 +12,10 @@ from app.http.parts import Parts
 from app.http.stream import Place, RunAnswer, RunStream, rest_of, summary
 from app.question import Caller
 from app.reasoning.log import Log, Source, split
+from app.reasoning.order import time_of
 
 OVERDUE = timedelta(seconds=30)  # a run that is still open this long after its deadline has lost its server
+OPENED = timedelta(seconds=60)  # a run that nobody knows so long after it was named has not been opened
 ARRIVAL_S = 0.5
 _ID = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}):(\d{1,9})")
 
@@ -44,14 +46,19 @@ async def resume(parts: Parts, caller: Caller, run_id: str, after: int) -> Respo
 
 
 async def again(parts: Parts, caller: Caller, run_id: str, *, stream: bool) -> Response:
-    """The whole run that an idempotency key stands for, to who asks under that key again."""
+    """The whole run that an idempotency key stands for, to who asks under that key again.
+
+    Raises NoSuchRun when it has not been opened, nor will be.
+    """
     headers = {"X-Run-ID": run_id, "X-Run-Source": "attached"}
     log = await _log_of(parts, caller, run_id)
     if log is None:
         try:
             events, _ = await _recorded(parts, caller, run_id, -1)
-        except (NoSuchRun, RunNotLive):  # another instance may have opened it a moment ago, and not shown it yet
+        except (NoSuchRun, RunNotLive) as error:  # another instance may open it just now, or not have shown it yet
             log = await parts.answers.elsewhere.tail(run_id, caller, guest=True)
+            if log is None and isinstance(error, NoSuchRun) and datetime.now(UTC) < time_of(run_id) + OPENED:
+                raise RunNotLive("the run of this key is about to be opened; ask again in a moment") from None
             if log is None:
                 raise
         else:

@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from app.errors import BadLastEventId, MalformedRequest
 from app.http.callers import Asker
-from app.http.describe import REFUSALS, RunId
+from app.http.describe import REFUSALS, RUN_HEADERS, RunId
 from app.http.parts import Parts
 from app.http.resume import arrived, last_event_id, resume, unknown
 from app.question import Caller
@@ -23,7 +23,11 @@ _EVENTS: Final[dict[str, Any]] = {
         for name, where in (("Last-Event-ID", "header"), ("last_event_id", "query"))
     ],
     "responses": {
-        "200": {"description": "The events behind it", "content": {"text/event-stream": {}}},
+        "200": {
+            "description": "The events behind it",
+            "headers": RUN_HEADERS,
+            "content": {"text/event-stream": {}},
+        },
         "204": {"description": "There is nothing behind it: it was `done`"},
     },
 }

@@ -1,6 +1,5 @@
 """The level of stored answers that survives restarts and that all instances share."""
 
-import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 
@@ -54,13 +53,9 @@ class PostgresAnswers:
 
     @contextlib.asynccontextmanager
     async def _connection(self) -> AsyncIterator[asyncpg.Connection]:
-        """Borrow a connection. Cancelled, it is dropped: to give it back would wait for a server that may be gone."""
+        """Borrow a connection."""
         try:
             async with self._pool.connection() as connection:
-                try:
-                    yield connection
-                except asyncio.CancelledError:
-                    connection.terminate()
-                    raise
+                yield connection
         except (StoreUnavailable, EntryRejected) as error:
             raise LevelUnavailable(error.message) from error

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import asyncpg
 
 from app.errors import StartupError
+from app.postgres.fence import install
 from app.record.store import EntryRejected, SchemaMismatch, StoreUnavailable
 
 CONNECT_S = 3.0
@@ -71,6 +72,7 @@ class Pool:
 
     async def open(self) -> None:
         """Make the pool; with a minimum of no connections this touches no network."""
+        install()
         self._pool = await asyncpg.create_pool(
             self._dsn,
             min_size=0,
@@ -92,12 +94,19 @@ class Pool:
 
     @contextlib.asynccontextmanager
     async def connection(self) -> AsyncIterator[asyncpg.Connection]:
-        """Borrow a connection; every error, of getting it and of using it, is translated."""
+        """Borrow a connection; every error, of getting it and of using it, is translated.
+
+        Cancelled, it is dropped: to give it back would wait for a server that may be gone.
+        """
         if self._pool is None:
             raise StoreUnavailable("the pool is closed")
         with translated():
             async with self._pool.acquire(timeout=ACQUIRE_S) as connection:
-                yield connection
+                try:
+                    yield connection
+                except asyncio.CancelledError:
+                    connection.terminate()
+                    raise
 
 
 async def _keep(_: asyncpg.Connection) -> None:

@@ -11,12 +11,12 @@ import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain
 from typing import Literal
 from weakref import WeakValueDictionary
 
 from app.answers.answer import Answer
 from app.answers.cache import Cache
-from app.errors import TandemError
 from app.question import Caller, Key, Question
 from app.reasoning.elsewhere import Elsewhere, Flight
 from app.reasoning.idempotency import IdempotencyKeys
@@ -61,17 +61,24 @@ class Desk:
 
     async def ask(self, question: Question, caller: Caller, idempotency_key: str | None = None) -> Asked | Again:
         """The log to read. Raises what Runs.open raises, and IdempotencyKeyReused; then nothing was begun."""
-        key = self._key(question, caller)
-        if idempotency_key is None:
-            return await self._answer(Order(question, caller, key))
-        hashed = hashlib.sha256(idempotency_key.encode()).hexdigest()
-        order = Order(question, caller, key, hashed)
+        order = self._order(question, caller, idempotency_key)
+        if order.idempotency_key is None:
+            return await self._answer(order)
         async with self._keys.use(order) as use:
             if use.before is not None:
                 return Again(use.before)
             asked = await self._answer(order)
             use.after = asked.log.run_id
             return asked
+
+    async def ask_anew(self, question: Question, caller: Caller, idempotency_key: str, lost: str) -> Asked | Again:
+        """As ask, after the run that the key stood for turned out to be none: its server died before it was opened."""
+        await self._keys.forget(self._order(question, caller, idempotency_key), lost)
+        return await self.ask(question, caller, idempotency_key)
+
+    def _order(self, question: Question, caller: Caller, idempotency_key: str | None) -> Order:
+        hashed = None if idempotency_key is None else hashlib.sha256(idempotency_key.encode()).hexdigest()
+        return Order(question, caller, self._key(question, caller), hashed)
 
     async def _answer(self, order: Order) -> Asked:
         if order.question.cache != "use" or self._cache is None:
@@ -83,8 +90,13 @@ class Desk:
         run = self._runs.flight(order.key)
         if run is not None and _suits(_flight(run), order):
             return self._join(run, order)
-        answer = self._cache.at_hand(order.key) if self._cache is not None else None
+        answer = cache.at_hand(order.key) if (cache := self._stored(order)) is not None else None
         return None if answer is None else self._replay(order, answer)
+
+    def _stored(self, order: Order) -> Cache | None:
+        """The stored answers, unless none may be kept for this class of questions."""
+        cache = self._cache
+        return None if cache is None or cache.until(order.question.labels.prompt_class) is None else cache
 
     async def _look(self, order: Order) -> Asked:
         """Look beyond this process, one asker of a question at a time; in the end, race."""
@@ -93,26 +105,26 @@ class Desk:
             asked = self._at_hand(order)
             if asked is not None:
                 return asked
-            answer = await self._cache.find(order.key) if self._cache is not None else None
+            answer = await cache.find(order.key) if (cache := self._stored(order)) is not None else None
             if answer is not None:
                 return self._replay(order, answer)
             return await self._join_elsewhere(order)
 
     async def _join_elsewhere(self, order: Order) -> Asked:
         """A run of another instance, if one answers this and suits; else it is ours to answer."""
-        wanted = Flight(order.run_id, time.time() + order.question.deadline_s, *_variant(order.question))
+        wanted = Flight(order.run_id, time.time() + order.question.deadline_s, *_terms(order.question))
         flying = await self._elsewhere.claim(order.key, wanted)
         if flying is None:
             try:
                 return self._race(order)
-            except TandemError:
+            except Exception:
                 await self._elsewhere.unclaim(order.key, wanted)
                 raise
         if not _suits(flying, order):
             return self._race(order)
         finish = order.question.on_disconnect == "finish"
         log = await self._elsewhere.tail(flying.run_id, order.caller, guest=True, finish=finish)
-        return self._race(order) if log is None or log.closed else self._join(log, order)
+        return self._race(order) if log is None or not _goes_on(log) else self._join(log, order)
 
     def _join(self, log: Log, order: Order) -> Asked:
         """Read a run that is there."""
@@ -133,16 +145,28 @@ class Desk:
         return Asked(run, "live")
 
 
-def _variant(question: Question) -> tuple[str | None, str | None]:
-    return question.labels.experiment, question.labels.variant
+def _terms(question: Question) -> tuple[str | None, str | None, tuple[float, ...]]:
+    """What two requests must have in common to share a run, and how long they give its lanes."""
+    limits = [(ask.timeout_s, ask.first_token_timeout_s, ask.idle_timeout_s) for ask in (question.fast, question.slow)]
+    return question.labels.experiment, question.labels.variant, tuple(chain(*limits))
 
 
 def _flight(run: Run) -> Flight:
     remaining_s = run.deadline - run.loop.time()
-    return Flight(run.run_id, time.time() + remaining_s, *_variant(run.question))
+    return Flight(run.run_id, time.time() + remaining_s, *_terms(run.question))
+
+
+def _goes_on(log: Log) -> bool:
+    """Whether it may still bring an answer: what has been claimed stays so for a moment longer."""
+    return log.joinable if isinstance(log, Run) else not log.closed
 
 
 def _suits(flight: Flight, order: Order) -> bool:
-    """Whether a request may share the run: it ends no later than the request would, and both count for one variant."""
-    latest = time.time() + order.question.deadline_s
-    return flight.deadline_at <= latest and (flight.experiment, flight.variant) == _variant(order.question)
+    """Whether a request may share the run: it ends no later than the request would, gives its lanes no less time, and
+    both count for one variant.
+    """
+    experiment, variant, limits = _terms(order.question)
+    if (flight.experiment, flight.variant) != (experiment, variant) or len(flight.limits) != len(limits):
+        return False
+    patient = all(given >= wanted for given, wanted in zip(flight.limits, limits, strict=True))
+    return patient and flight.deadline_at <= time.time() + order.question.deadline_s

@@ -10,12 +10,13 @@ from app.reasoning.verdict import Cause
 
 
 class Flight(NamedTuple):
-    """A live run that identical questions may share; deadline_at in Unix time."""
+    """A live run that identical questions may share; deadline_at in Unix time, limits of both lanes in seconds."""
 
     run_id: str
     deadline_at: float
     experiment: str | None
     variant: str | None
+    limits: tuple[float, ...] = ()
 
 
 class Elsewhere(Protocol):
@@ -57,8 +58,8 @@ class Elsewhere(Protocol):
         """The first use of that key by that caller, on any instance: this one, or what was told before."""
         ...
 
-    async def settle(self, caller: Caller, idempotency_key: str, used: "Used | None") -> None:
-        """Correct what this instance said first: the key stands for another run, or for none."""
+    async def settle(self, caller: Caller, idempotency_key: str, told: "Used", used: "Used | None") -> None:
+        """Correct what was told first, unless something else is told by now: another run, or that there is none."""
         ...
 
     async def drain(self, grace_s: float) -> None:
@@ -113,7 +114,7 @@ class Nowhere:
         """Always the first."""
         return used
 
-    async def settle(self, caller: Caller, idempotency_key: str, used: Used | None) -> None:
+    async def settle(self, caller: Caller, idempotency_key: str, told: Used, used: Used | None) -> None:
         """Nobody was told."""
 
     async def drain(self, grace_s: float) -> None:

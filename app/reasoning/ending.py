@@ -46,8 +46,8 @@ def say_internal(run: Run, journal: Journal, made: Callable[[], Done], draft: Dr
 
 
 def attempt(step: Callable[[], object]) -> None:
-    """Take a step on the way to `done` that may fail."""
+    """Take a step at the end of a run that may fail."""
     try:
         step()
-    except Exception:  # whatever fails again on the way to `done` must not keep it from being said
-        log.exception("a step towards `done` failed")
+    except Exception:  # whatever fails again on the way to `done`, or behind it, must not keep a run from its end
+        log.exception("a step at the end of a run failed")

@@ -10,6 +10,7 @@ from weakref import WeakValueDictionary
 
 from cachetools import TTLCache
 
+from app.breaker import Breaker
 from app.errors import IdempotencyKeyReused, RecordUnavailable
 from app.question import Caller
 from app.reasoning.elsewhere import Elsewhere, Used
@@ -50,6 +51,8 @@ class IdempotencyKeys:
         self._record = record
         self._elsewhere = elsewhere
         self._for = timedelta(seconds=for_s)
+        self._clock = clock
+        self._breaker = Breaker()
         self._known: TTLCache[tuple[str, str], Used] = TTLCache(REMEMBERED, for_s, clock)
         self._doors: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
 
@@ -83,11 +86,17 @@ class IdempotencyKeys:
         return known
 
     async def _recorded(self, at: tuple[str, str], order: Order) -> Used | None:
-        """What the record knows; a record that is away keeps nobody from asking."""
-        with contextlib.suppress(RecordUnavailable, TimeoutError):
+        """What the record knows; a record that is away keeps nobody from asking, and is not asked for a while."""
+        if not self._breaker.ask(self._clock()):
+            return None
+        try:
             async with asyncio.timeout(LOOK_S):
-                return await self._record.by_key(order.caller, at[1], datetime.now(UTC) - self._for)
-        return None
+                used = await self._record.by_key(order.caller, at[1], datetime.now(UTC) - self._for)
+        except (RecordUnavailable, TimeoutError):
+            self._breaker.failed(self._clock())
+            return None
+        self._breaker.succeeded()
+        return used
 
     async def _settle(self, at: tuple[str, str], order: Order, run_id: str | None) -> None:
         """Say which run the key stands for, which may be one that was joined; None: the request was refused."""
@@ -95,4 +104,13 @@ class IdempotencyKeys:
         if used is not None:
             self._known[at] = used
         if run_id != order.run_id:
-            await self._elsewhere.settle(order.caller, at[1], used)
+            await self._elsewhere.settle(order.caller, at[1], Used(order.run_id, order.key.fingerprint), used)
+
+    async def forget(self, order: Order, run_id: str) -> None:
+        """The run that a key stood for has never been opened, so that the key is unused."""
+        assert order.idempotency_key is not None, "this order has no key"
+        at = (order.caller.id, order.idempotency_key)
+        lost = Used(run_id, order.key.fingerprint)
+        if self._known.get(at) == lost:
+            del self._known[at]
+        await self._elsewhere.settle(order.caller, at[1], lost, None)

@@ -4,12 +4,14 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, Protocol
 
 from app.answers.answer import Answer
 from app.errors import NoSuchRun, NothingToAccept, RunShared, ShuttingDown, TooManyRuns
 from app.llm.model import LanguageModel
 from app.question import Caller, Key, LaneName
+from app.reasoning.ending import attempt
 from app.reasoning.kept import Kept
 from app.reasoning.log import Log
 from app.reasoning.order import Order
@@ -149,7 +151,7 @@ class Runs:
     def _retire(self, conductor: Conductor, key: Key) -> None:
         run = conductor.run
         if conductor.outcome is not None:
-            self._keep(conductor.outcome, key)
+            attempt(partial(self._keep, conductor.outcome, key))
         if self._flights.get(key) is run:
             del self._flights[key]
         del self._live[run.run_id]

@@ -18,8 +18,8 @@ def worth_keeping(closing: Closing) -> bool:
     return asked and closing.status == "completed" and closing.verified
 
 
-def answer_of(closing: Closing, key: Key, now: float, expires_at: float) -> Answer:
-    """The answer in it. Times in Unix time."""
+def answer_of(closing: Closing, key: Key, expires_at: float) -> Answer:
+    """The answer in it; expires_at in Unix time. It is as old as its question: the last one asked replaces others."""
     assert closing.change is not None, "a verified run has a final"
     assert closing.latency_ms is not None, "a run that ended here took its time"
     log = closing.log
@@ -28,7 +28,7 @@ def answer_of(closing: Closing, key: Key, now: float, expires_at: float) -> Answ
         scope=key.scope,
         fingerprint=key.fingerprint,
         run_id=closing.opening.run_id,
-        created_at=now,
+        created_at=closing.opening.created_at.timestamp(),
         expires_at=expires_at,
         lanes={lane: _said(record) for lane, record in closing.lanes.items()},
         agreement=closing.agreement,

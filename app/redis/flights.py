@@ -3,6 +3,7 @@
 A claim has no lease of its own: it is worth what its instance's lease is worth, which is looked at in the same step.
 """
 
+import contextlib
 import hashlib
 import time
 from collections.abc import Callable
@@ -13,17 +14,20 @@ import msgspec
 from app.question import Key
 from app.reasoning.elsewhere import Flight
 from app.redis.card import lease_key
-from app.redis.client import Client, Line, Part, Script
+from app.redis.client import Client, Line, Part, Reply, Script
 from app.redis.pace import Pace, milliseconds
 
-# KEYS: flight. ARGV: our claim, how long, what the keys of leases begin with. Returns a living instance's claim.
+# KEYS: flight. ARGV: our claim, how long, what the keys of leases begin with. Returns a living instance's claim, and
+# how many milliseconds it has left.
 _CLAIM: Final = Script("""
 local held = redis.pcall('GET', KEYS[1])
 if type(held) == 'table' then redis.call('DEL', KEYS[1]) end
 if type(held) == 'string' then
   local known, claim = pcall(cjson.decode, held)
   if known and type(claim) == 'table' and type(claim.owner) == 'string'
-    and redis.call('EXISTS', ARGV[3] .. claim.owner) == 1 then return held end
+    and redis.call('EXISTS', ARGV[3] .. claim.owner) == 1 then
+    return {held, redis.call('PTTL', KEYS[1])}
+  end
 end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return false
@@ -47,9 +51,9 @@ class Claim(msgspec.Struct, frozen=True):
 
     owner: str
     run_id: str
-    deadline_at: float
     experiment: str | None
     variant: str | None
+    limits: tuple[float, ...] = ()
 
 
 class _Mine(NamedTuple):
@@ -84,16 +88,17 @@ class Flights:
     async def claim(self, key: Key, flight: Flight) -> Flight | None:
         """None: ours. Else the flight of another run. Raises RedisUnavailable, and then claims nothing."""
         until = flight.deadline_at + self._pace.overdue_s
-        claim = msgspec.json.encode(Claim(self._name, *flight))
+        claim = msgspec.json.encode(Claim(self._name, flight.run_id, flight.experiment, flight.variant, flight.limits))
         mine = _Mine(self._client.key("flight", _short(key.scope), key.fingerprint), claim, until)
         self._mine[flight.run_id] = mine
         try:
-            args: list[Part] = [claim, milliseconds(until - self._wall()), lease_key(self._client, "")]
+            asked_at = self._wall()
+            args: list[Part] = [claim, milliseconds(until - asked_at), lease_key(self._client, "")]
             held = await self._client.run(_CLAIM, [mine.key], args, timeout_s=self._pace.command_s)
         except BaseException:
             self.release(flight.run_id)
             raise
-        other = _flight_of(held)
+        other = self._flight_of(held, asked_at)
         if other is None or other.run_id == flight.run_id:
             return None
         del self._mine[flight.run_id]
@@ -134,13 +139,15 @@ class Flights:
         self._mine = {run_id: mine for run_id, mine in self._mine.items() if mine.until > now}
         self._released = [mine for mine in self._released if mine.until > now]
 
-
-def _flight_of(held: object) -> Flight | None:
-    try:
-        claim = _decode(held) if isinstance(held, bytes) else None
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    def _flight_of(self, held: Reply, asked_at: float) -> Flight | None:
+        """Another's flight, its deadline on our clock: the time that a claim has left is the same on all."""
+        match held:
+            case [bytes(words), int(left_ms)]:
+                with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
+                    claim = _decode(words)
+                    deadline_at = asked_at + left_ms / 1000 - self._pace.overdue_s
+                    return Flight(claim.run_id, deadline_at, claim.experiment, claim.variant, claim.limits)
         return None
-    return None if claim is None else Flight(claim.run_id, claim.deadline_at, claim.experiment, claim.variant)
 
 
 def _short(scope: str) -> str:

@@ -120,6 +120,10 @@ class Instances:
         """As Elsewhere has it."""
         return await self._asked(lambda: self._keys.first(caller, idempotency_key, used), used)
 
+    async def settle(self, caller: Caller, idempotency_key: str, told: Used, used: Used | None) -> None:
+        """As Elsewhere has it."""
+        await self._asked(lambda: self._keys.settle(caller, idempotency_key, told, used), None)
+
     async def drain(self, grace_s: float) -> None:
         """As Elsewhere has it."""
         await self._mirrors.drain(grace_s)
@@ -147,7 +151,8 @@ class Instances:
     async def _asked(self, ask: Callable[[], Coroutine[Any, Any, T]], instead: T) -> T:
         """What Redis says, or this instead when it is ill; one that is known to be ill is not asked."""
         now = asyncio.get_running_loop().time
-        if not self._breaker.ask(now()):
+        if not self._relay.up or not self._breaker.ask(now()):  # the relay finds out by itself when Redis is back
+            self._unanswered += 1
             return instead
         try:
             answer = await ask()

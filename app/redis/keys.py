@@ -5,7 +5,7 @@ from typing import Final
 
 from app.question import Caller
 from app.reasoning.elsewhere import Used
-from app.redis.client import Client, RedisUnavailable, Script, expected
+from app.redis.client import Client, Part, RedisUnavailable, Script, expected
 
 # SET with NX and GET at once, which Redis knows only since 7.0.
 _FIRST: Final = Script("""
@@ -13,6 +13,13 @@ local before = redis.call('GET', KEYS[1])
 if before then return before end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return ARGV[1]
+""")
+
+# KEYS: what a key was used for. ARGV: what was told of it, what is to be told, or nothing, for how long.
+_SETTLE: Final = Script("""
+if redis.pcall('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+if ARGV[2] == '' then redis.call('DEL', KEYS[1]) else redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) end
+return 1
 """)
 
 
@@ -26,10 +33,17 @@ class RedisKeys:
 
     async def first(self, caller: Caller, key_hash: str, used: Used) -> Used:
         """What that caller first used the key for: this, or what was told before. Raises RedisUnavailable."""
-        name = self._client.key("idempotency", hashlib.sha256(caller.id.encode()).hexdigest(), key_hash)
-        told = f"{used.run_id} {used.fingerprint}"
-        reply = await self._client.run(_FIRST, [name], [told, self._ttl_ms], timeout_s=self._timeout_s)
+        name = self._name(caller, key_hash)
+        reply = await self._client.run(_FIRST, [name], [" ".join(used), self._ttl_ms], timeout_s=self._timeout_s)
         run_id, space, fingerprint = expected(bytes, reply).decode("utf-8", "replace").partition(" ")
         if not (run_id and space and fingerprint):
             raise RedisUnavailable("Redis holds something else under an idempotency key")
         return Used(run_id, fingerprint)
+
+    async def settle(self, caller: Caller, key_hash: str, told: Used, used: Used | None) -> None:
+        """Correct what was told first, unless something else is told by now. Raises RedisUnavailable."""
+        args: list[Part] = [" ".join(told), " ".join(used or ()), self._ttl_ms]
+        await self._client.run(_SETTLE, [self._name(caller, key_hash)], args, timeout_s=self._timeout_s)
+
+    def _name(self, caller: Caller, key_hash: str) -> str:
+        return self._client.key("idempotency", hashlib.sha256(caller.id.encode()).hexdigest(), key_hash)

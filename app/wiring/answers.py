@@ -2,7 +2,6 @@
 
 import asyncio
 import importlib
-import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Any
@@ -66,7 +65,7 @@ def keeper(cache: Cache | None) -> Keep:
         if worth_keeping(closing):
             until = cache.until(closing.opening.question.labels.prompt_class)
             if until is not None:
-                cache.keep(answer_of(closing, key, time.time(), until))
+                cache.keep(answer_of(closing, key, until))
 
     return keep
 
