@@ -16,7 +16,7 @@ from wire import post, tell, valid_stream
 from app.question import Caller
 
 FINE = lanes(SHORT, SHORT)
-LATE = lanes(SHORT, "scripted:slow?first=0.05&gap=0&tokens=3")
+LATE = lanes(SHORT, "scripted:slow?first=0.25&gap=0&tokens=3")
 
 
 def by_header(headers: Headers) -> Caller:
@@ -102,11 +102,14 @@ async def test_shared_run_is_not_stopped() -> None:
         assert valid_stream(await mine.rest())[-1].data["reason"] == "accepted"
 
 
-@pytest.mark.parametrize(("wanted", "status"), [("finish", "completed"), ("cancel", "cancelled")])
-async def test_guests_keep_a_run(wanted: str, status: str) -> None:
+@pytest.mark.parametrize(
+    ("wanted", "model", "status"),
+    [("finish", "scripted:slow?first=0.15&gap=0&tokens=3", "completed"), ("cancel", HANG, "cancelled")],
+)
+async def test_guests_keep_a_run(wanted: str, model: str, status: str) -> None:
     """A run outlives its opener as long as a guest reads, and its last reader if a guest wanted it to finish."""
     async with serving(disconnect_grace_s=0) as server:
-        slow = lanes(SHORT, "scripted:slow?first=0.15&gap=0&tokens=3")
+        slow = lanes(SHORT, model)
         mine, guest = await started(server, **slow), await started(server, on_disconnect=wanted, **slow)
         await mine.response.aclose()
         await asyncio.sleep(0.02)
@@ -217,13 +220,14 @@ async def test_a_refused_request_uses_no_key() -> None:
 
 
 async def test_the_key_of_a_joined_run() -> None:
-    """A key whose request joined a run, or was answered from memory, stands for that run; it is kept as a hash."""
-    async with serving() as server:
-        tail = await started(server, **LATE)
-        joined = await keyed(server, **LATE)
-        again = await keyed(server, **LATE)
-        await tail.rest()
-    assert ids(joined, again) == [tail.run_id] * 2
+    """A key whose request joined a run stands for that run; it is kept as a hash."""
+    asked = {**QUESTION, **lanes(SHORT, HANG)}
+    async with serving(disconnect_grace_s=0) as server:
+        tails = [await started(server, **lanes(SHORT, HANG))]
+        tails += [await opened(server, "POST", "/v1/reason", json=asked, headers=KEY) for _ in range(2)]
+        for tail in tails:
+            await tail.response.aclose()
+    assert {tail.run_id for tail in tails} == {tails[0].run_id}
     assert server.journal is not None
     hashed = hashlib.sha256(KEY["Idempotency-Key"].encode()).hexdigest()
     assert [attachment.idempotency_key for attachment in server.journal.attachments] == [hashed]

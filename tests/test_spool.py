@@ -292,7 +292,7 @@ async def test_a_kill_loses_nothing_that_was_durable(tmp_path: Path) -> None:
     closed: set[str] = set()
     attached: set[str] = set()
     told = {"opened": opened, "closed": closed, "attached": attached}
-    for after in range(10):
+    for after in range(0, 10, 2):
         child = await spool_child(tmp_path, "flood")
         for _ in range(20 + 30 * after):
             word, identity = (await child.stdout.readline()).decode().split()
@@ -307,10 +307,10 @@ async def test_a_kill_loses_nothing_that_was_durable(tmp_path: Path) -> None:
         assert (journal.ledger.balanced, journal.ledger.conflicts, journal.ledger.dead_lettered) == (True, 0, 0)
         assert journal.state["status"] == "ok"
     versions = await store.versions()
-    assert len(opened) > 500
+    assert len(opened) > 300
     assert {run_id for run_id in closed if versions.get(run_id) != CLOSED} == set()
     assert opened - versions.keys() == set()
-    assert len(attached) > 100
+    assert len(attached) > 60
     assert attached - store.attachments.keys() == set()
     assert set(versions.values()) == {INTERRUPTED, CLOSED}
 
