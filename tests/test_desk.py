@@ -104,7 +104,7 @@ async def test_shared_run_is_not_stopped() -> None:
 
 @pytest.mark.parametrize(
     ("wanted", "model", "status"),
-    [("finish", "scripted:slow?first=0.15&gap=0&tokens=3", "completed"), ("cancel", HANG, "cancelled")],
+    [("finish", "scripted:slow?first=0.5&gap=0&tokens=3", "completed"), ("cancel", HANG, "cancelled")],
 )
 async def test_guests_keep_a_run(wanted: str, model: str, status: str) -> None:
     """A run outlives its opener as long as a guest reads, and its last reader if a guest wanted it to finish."""
