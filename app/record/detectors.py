@@ -9,7 +9,7 @@ possessive or short, so that the time is linear in the text's length, whatever i
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from itertools import groupby
 from typing import Final, NamedTuple
 
@@ -111,8 +111,6 @@ _ASSIGNED: Final = re.compile(
     rf"""(?ix) (?: secret(?:[_ -]?(?:access[_ -]?)?key(?:_base)?)? | (?:token|key)(?:_?value)? )
         {_GIVEN} ([^\s"'`,;<>()\[\]{{}}|\\=:&]{{8,4096}}+ =*+) (?! [(\[{{] )"""
 )
-_PASSWORD_NAMES: Final = (b"passw", b"passphrase", b"kennwort", b"pwd")
-_KEY_NAMES: Final = (b"secret", b"token", b"key")
 _KINDS_OF_KEY: Final = re.compile(
     rb"(?:api|access|private|account|auth|secret|encrypt|signing|subscription|license|master|shared|client)[_ -]?\Z"
 )
@@ -121,13 +119,9 @@ _WORDS: Final = re.compile(r"(?:(?:[A-Z]{0,4}[a-z]{2,}+|[A-Z]++|[a-z])*+\d{0,4}+
 _INSTANT: Final = re.compile(r"\d{4}-\d\d-\d\d|\d\d?:\d\d")
 
 
-def keys(sketch: Sketch) -> Iterable[tuple[int, int, str]]:
+def keys(sketch: Sketch) -> Iterator[tuple[int, int, str]]:
     """Keys that their provider's prefix gives away."""
     at = sketch.runs.find(_LONG)
-    return _keys(sketch, at) if at >= 0 else ()
-
-
-def _keys(sketch: Sketch, at: int) -> Iterator[tuple[int, int, str]]:
     while at >= 0:
         end = sketch.runs.find(b" ", at + MIN_RUN)
         end = len(sketch.runs) if end < 0 else end
@@ -138,49 +132,34 @@ def _keys(sketch: Sketch, at: int) -> Iterator[tuple[int, int, str]]:
         at = sketch.runs.find(_LONG, end)
 
 
-def private_keys(sketch: Sketch) -> Iterable[tuple[int, int, str]]:
+def private_keys(sketch: Sketch) -> Iterator[tuple[int, int, str]]:
     """Private keys in PEM, whole or cut off."""
-    return _private_keys(sketch) if b"-----BEGIN" in sketch.raw else ()
-
-
-def _private_keys(sketch: Sketch) -> Iterator[tuple[int, int, str]]:
     for at in places(sketch.raw, b"-----BEGIN"):
         if match := _PEM.match(sketch.text, at):
             yield *match.span(), "private_key"
 
 
-def url_passwords(sketch: Sketch) -> Iterable[tuple[int, int, str]]:
+def url_passwords(sketch: Sketch) -> Iterator[tuple[int, int, str]]:
     """The password in the address of a server, not the rest of the address."""
-    return _url_passwords(sketch) if b"@" in sketch.raw and b"://" in sketch.raw else ()
+    if b"@" in sketch.raw:
+        for at in places(sketch.raw, b"://"):
+            if match := _URL.match(sketch.text, at):
+                yield *match.span(1), "url_password"
 
 
-def _url_passwords(sketch: Sketch) -> Iterator[tuple[int, int, str]]:
-    for at in places(sketch.raw, b"://"):
-        if match := _URL.match(sketch.text, at):
-            yield *match.span(1), "url_password"
-
-
-def credentials(sketch: Sketch) -> Iterable[tuple[int, int, str]]:
+def credentials(sketch: Sketch) -> Iterator[tuple[int, int, str]]:
     """What an Authorization header carries."""
-    return _credentials(sketch) if b"bearer" in sketch.folded or b"basic " in sketch.folded else ()
+    if sketch.mixed:
+        for literal, pattern, name in ((b"bearer", _BEARER, "bearer_token"), (b"basic ", _BASIC, "basic_credentials")):
+            for at in places(sketch.folded, literal):
+                match = pattern.match(sketch.text, at)
+                if match and (name == "bearer_token" or b"authorization" in sketch.folded[max(0, at - 24) : at]):
+                    yield *match.span(1), name
 
 
-def _credentials(sketch: Sketch) -> Iterator[tuple[int, int, str]]:
-    for literal, pattern, name in ((b"bearer", _BEARER, "bearer_token"), (b"basic ", _BASIC, "basic_credentials")):
-        for at in places(sketch.folded, literal):
-            match = pattern.match(sketch.text, at)
-            if match and (name == "bearer_token" or b"authorization" in sketch.folded[max(0, at - 24) : at]):
-                yield *match.span(1), name
-
-
-def passwords(sketch: Sketch) -> Iterable[tuple[int, int, str]]:
+def passwords(sketch: Sketch) -> Iterator[tuple[int, int, str]]:
     """`password: value`, when the value is not a word."""
-    literals = [literal for literal in _PASSWORD_NAMES if literal in sketch.folded] if sketch.mixed else ()
-    return _passwords(sketch, literals) if literals else ()
-
-
-def _passwords(sketch: Sketch, literals: Iterable[bytes]) -> Iterator[tuple[int, int, str]]:
-    for literal in literals:
+    for literal in (b"passw", b"passphrase", b"kennwort", b"pwd") if sketch.mixed else ():
         done = 0
         for at in places(sketch.folded, literal):
             if at >= done and (match := _PASSWORD.match(sketch.text, at)):
@@ -189,14 +168,9 @@ def _passwords(sketch: Sketch, literals: Iterable[bytes]) -> Iterator[tuple[int,
                     yield *match.span(1), "password"
 
 
-def assigned_keys(sketch: Sketch) -> Iterable[tuple[int, int, str]]:
+def assigned_keys(sketch: Sketch) -> Iterator[tuple[int, int, str]]:
     """`api_key=value` and its like, when the value is random."""
-    literals = [literal for literal in _KEY_NAMES if literal in sketch.folded] if sketch.mixed else ()
-    return _assigned_keys(sketch, literals) if literals else ()
-
-
-def _assigned_keys(sketch: Sketch, literals: Iterable[bytes]) -> Iterator[tuple[int, int, str]]:
-    for literal in literals:
+    for literal in (b"secret", b"token", b"key") if sketch.mixed else ():
         for at in places(sketch.folded, literal):
             match = _ASSIGNED.match(sketch.text, at)
             if match is None or not random(match[1]):
@@ -232,7 +206,7 @@ def numbers(sketch: Sketch) -> Iterator[tuple[int, int, str]]:
     return number_spans(sketch.text, sketch.shape, b"+" in sketch.raw)
 
 
-Find = Callable[[Sketch], Iterable[tuple[int, int, str]]]
+Find = Callable[[Sketch], Iterator[tuple[int, int, str]]]
 SECRETS: Final[tuple[Find, ...]] = (private_keys, keys, url_passwords, credentials, passwords, assigned_keys)
 PERSONAL: Final[tuple[Find, ...]] = (numbers, emails)
 
@@ -262,8 +236,6 @@ def spans(text: str, finds: tuple[Find, ...]) -> list[Span]:
     """What is to be masked, in order, nothing overlapping."""
     sketch = Sketch(text)
     found = [Span(start, end, rank, name) for rank, find in enumerate(finds) for start, end, name in find(sketch)]
-    if not found:
-        return found
     joined: list[Span] = []
     for span in sorted(found):
         if joined and span.start < joined[-1].end:
@@ -275,17 +247,14 @@ def spans(text: str, finds: tuple[Find, ...]) -> list[Span]:
     return joined
 
 
-_NOTHING: Final[Counter[str]] = Counter()
-
-
 def mask(text: str, finds: tuple[Find, ...]) -> tuple[str, Counter[str]]:
     """The text with `[masked:name]` for everything found, and how often each was.
 
     Masking one thing can lay bare another beside it, so it goes on until nothing is found.
     """
-    found = spans(text, finds) if len(text) >= MIN_FIND else []
-    counts: Counter[str] = Counter() if found else _NOTHING
-    for _ in range(MAX_PASSES):
+    counts: Counter[str] = Counter()
+    for _ in range(MAX_PASSES if len(text) >= MIN_FIND else 0):
+        found = spans(text, finds)
         if not found:
             break
         counts.update(span.name for span in found)
@@ -295,5 +264,4 @@ def mask(text: str, finds: tuple[Find, ...]) -> tuple[str, Counter[str]]:
             pieces += (text[at : span.start], f"[masked:{span.name}]")
             at = span.end
         text = "".join((*pieces, text[at:]))
-        found = spans(text, finds)
     return text, counts

@@ -25,7 +25,6 @@ MAX_CUTS: Final = 8
 
 _HASHED: Final = re.compile(r"sha256:[0-9a-f]{64}")
 _ALL: Final = (*SECRETS, *PERSONAL)
-_UNLABELLED: Final = Labels()
 
 
 class Redactor:
@@ -95,27 +94,26 @@ class _Work:
 
     def note(self, before: ContentNote) -> ContentNote:
         """What was done, now and before."""
-        masked = self._masked + Counter(before.masked) if self._masked or before.masked else {}
         return ContentNote(
             mode=self._mode,
-            masked=dict(sorted(masked.items())),
+            masked=dict(sorted((self._masked + Counter(before.masked)).items())),
             cut=before.cut + tuple(where for where in self._cut if where not in before.cut),
             replaced=before.replaced + self._replaced,
         )
 
     def question(self, question: Question) -> Question:
         """With every message, label and name fit to be kept."""
+        messages = (
+            Message(message.role, self.content(f"messages.{i}", message.content))
+            for i, message in enumerate(question.messages)
+        )
         return replace(
             question,
-            messages=tuple([self._message(f"messages.{i}", message) for i, message in enumerate(question.messages)]),
+            messages=tuple(messages),
             fast=self._ask("fast", question.fast),
             slow=self._ask("slow", question.slow),
             labels=self.labels(question.labels),
         )
-
-    def _message(self, where: str, message: Message) -> Message:
-        content = self.content(where, message.content)
-        return message if content is message.content else Message(message.role, content)
 
     def lane(self, name: LaneName, lane: LaneRecord) -> LaneRecord:
         """With everything it said fit to be kept."""
@@ -154,14 +152,10 @@ class _Work:
         return self._bounded(where, self._encodable(text), personal=False)
 
     def _ask(self, lane: LaneName, ask: LaneAsk) -> LaneAsk:
-        model, temperature = self.name(f"{lane}.model", ask.model), _finite(ask.temperature)
-        unchanged = model is ask.model and temperature is ask.temperature
-        return ask if unchanged else replace(ask, model=model, temperature=temperature)
+        return replace(ask, model=self.name(f"{lane}.model", ask.model), temperature=_finite(ask.temperature))
 
     def labels(self, labels: Labels) -> Labels:
         """Every label of an experimenter's."""
-        if labels == _UNLABELLED:
-            return labels
         texts = {
             field: None if text is None else self.label(f"labels.{field}", text)
             for field in ("experiment", "variant", "prompt_class")
