@@ -131,7 +131,7 @@ async def test_answer_that_cannot_be_encoded(caplog: pytest.LogCaptureFixture) -
     level = DictLevel()
     with caplog.at_level(logging.ERROR):
         async with cache_of(level) as cache:
-            cache.keep(replace(answer(), run_id="\ud800"))
+            cache.keep(replace(answer(), latency_ms=1 << 70))
             cache.keep(answer(keys(1)[0]))
     assert list(level.kept) == keys(1)
     assert (await cache.stats()).dropped == 1
