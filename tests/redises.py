@@ -107,6 +107,7 @@ async def answering(*replies: bytes, after_s: float = 0.0) -> AsyncIterator[str]
     serving: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer one connection."""
         task = asyncio.current_task()
         assert task is not None
         serving.add(task)

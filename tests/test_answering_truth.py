@@ -107,6 +107,7 @@ def test_keeping_goes_wrong(caplog: pytest.LogCaptureFixture) -> None:
         raise RuntimeError("a fault of ours")
 
     async def kept() -> tuple[int, bool]:
+        """Fail in place of keeping."""
         runs = registry(MemoryJournal(), keep=faulty)
         asked = order(question())
         run = runs.open(asked)

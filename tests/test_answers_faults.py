@@ -22,6 +22,7 @@ def played(scene: Scene, mood: Mood) -> Any:
     """Play this on a clock that jumps, over a level that is ill and one below it that is well and has the answer."""
 
     async def main() -> Any:
+        """Play it with a cache over the level."""
         sick, well = DictLevel("redis"), DictLevel("postgres")
         sick.mood = mood
         well.kept[KEY] = Stored(KEY, answer().run_id, answer().expires_at, encode(answer()))
@@ -49,6 +50,7 @@ def test_failure_is_a_miss(mood: Mood, takes_s: float) -> None:
     """A level that is ill in any way costs its timeout at most, and the next one serves."""
 
     async def scene(cache: Cache, *_: DictLevel) -> None:
+        """What happens, on a clock that jumps."""
         found, took = await passing(cache.find(KEY))
         assert (found is not None, took) == (True, takes_s)
         redis = (await cache.stats()).levels["redis"]
@@ -62,6 +64,7 @@ def test_sick_level_is_spared(mood: Mood) -> None:
     """After three failures in a row a level is not asked at every question; it is not filled by a find either."""
 
     async def scene(cache: Cache, sick: DictLevel, _well: DictLevel) -> None:
+        """What happens, on a clock that jumps."""
         took = [(await passing(cache.find(KEY)))[1] for _ in range(20)]
         assert sick.calls["get"] == 3
         assert took[3:] == [0.0] * 17
@@ -76,6 +79,7 @@ def test_heals_by_itself(mood: Mood) -> None:
     """A level that is well again serves again, found by one probe, within the breaker's longest wait."""
 
     async def scene(cache: Cache, sick: DictLevel, _well: DictLevel) -> None:
+        """What happens, on a clock that jumps."""
         for _ in range(60):
             await cache.find(KEY)
             await asyncio.sleep(1)
@@ -95,6 +99,7 @@ def test_one_probe_at_a_time() -> None:
     """While a probe is under way, others do not wait for the sick level."""
 
     async def scene(cache: Cache, sick: DictLevel, _well: DictLevel) -> None:
+        """What happens, on a clock that jumps."""
         for _ in range(3):
             await cache.find(KEY)
         await asyncio.sleep(1)
@@ -112,6 +117,7 @@ def test_no_yield_when_all_are_spared() -> None:
     """When every level is spared, a find returns without giving the loop away."""
 
     async def scene(cache: Cache, _sick: DictLevel, well: DictLevel) -> None:
+        """What happens, on a clock that jumps."""
         well.mood = "down"
         for _ in range(3):
             await cache.find(KEY)
@@ -127,6 +133,7 @@ def test_strays_are_bounded() -> None:
     """Calls that do not heed their cancellation are left behind in a bounded number; then the level is not asked."""
 
     async def scene(cache: Cache, sick: DictLevel, _well: DictLevel) -> None:
+        """What happens, on a clock that jumps."""
         for _ in range(60):
             await cache.find(KEY)
             await asyncio.sleep(11)
@@ -145,6 +152,7 @@ def test_garbage_is_asked_again() -> None:
     """A level that answers quickly but wrongly is not spared: each key may be damaged for itself."""
 
     async def scene(cache: Cache, sick: DictLevel, _well: DictLevel) -> None:
+        """What happens, on a clock that jumps."""
         for _ in range(5):
             assert await cache.find(KEY) is not None
         assert (sick.calls["get"], cache.state["redis"]) == (5, "ok")
@@ -157,6 +165,7 @@ def test_closing_in_the_middle(mood: Mood) -> None:
     """Who searches while the cache is closed gets no answer and no error, and no task stays behind."""
 
     async def main() -> None:
+        """Play it with a cache over the level."""
         level = DictLevel()
         async with cache_of(level) as cache:
             level.mood = mood
@@ -175,6 +184,7 @@ def test_fault_of_our_own_is_a_miss(monkeypatch: pytest.MonkeyPatch, caplog: pyt
     monkeypatch.setattr("app.answers.writer._stored", lambda _: 1 / 0)
 
     async def scene(cache: Cache, _sick: DictLevel, well: DictLevel) -> None:
+        """What happens, on a clock that jumps."""
         assert await cache.find(KEY) is None
         cache.keep(answer())
         await asyncio.sleep(1)
@@ -191,6 +201,7 @@ def test_sickness_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
     """The log says once that a level is away, and once that it is back."""
 
     async def scene(cache: Cache, sick: DictLevel, _well: DictLevel) -> None:
+        """What happens, on a clock that jumps."""
         for _ in range(10):
             await cache.find(KEY)
             await asyncio.sleep(1)

@@ -27,6 +27,7 @@ def tandem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tandem:
     async def run(
         *arguments: str, dsn: str = "postgresql://u@127.0.0.1:1/x", url: str = "http://127.0.0.1:1"
     ) -> Result:
+        """The command, as if typed."""
         monkeypatch.setenv("DATABASE_URL", dsn)
         monkeypatch.setenv("TANDEM_URL", url)
         return await asyncio.to_thread(CliRunner().invoke, app, ["cache", *arguments])

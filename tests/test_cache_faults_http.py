@@ -131,12 +131,14 @@ async def everything(it: Surroundings, repeated: str) -> list[bytes]:
     number = next(_numbers)
 
     async def keyed() -> list[bytes]:
+        """The same question twice under one key."""
         streams = [await it.ask("keyed", f"keyed {number}", {"Idempotency-Key": f"k-{number}"}) for _ in range(2)]
         rest = await it.resume(streams[0])
         assert streams[0].endswith(rest) > (rest == b"")
         return streams
 
     async def many() -> list[bytes]:
+        """The same question from several at once."""
         return await asyncio.gather(*(it.ask("many", f"many {number}") for _ in range(5)))
 
     fresh, again = it.ask("fresh", f"fresh {number}"), it.ask("repeated", repeated)

@@ -100,6 +100,7 @@ async def test_a_call_that_gave_up_sends_no_more() -> None:
     gave_up = asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer one connection."""
         received = 0
         with contextlib.suppress(ConnectionError):
             await gave_up.wait()

@@ -60,6 +60,7 @@ def test_the_same(fast: str, slow: str) -> None:
     """A replay equals the live stream but for ids, source, audit, cost and the time of `done`, whatever was said."""
 
     async def both() -> None:
+        """One live and one replayed stream."""
         quick, late = f"{fast}?gap={0.1 if fast == 'endless' else 0}&hold=0", f"{slow}?gap=0&first=0.3"
         runs, answer, live = await stored(quick, late)
         asked = question(f"scripted:{quick}", f"scripted:{late}")
@@ -74,6 +75,7 @@ def test_marks() -> None:
     """A replay says where it comes from, that its record is pending at first, and that it cost nothing."""
 
     async def marks() -> list[Event]:
+        """The events of a replay."""
         runs, answer, _ = await stored("fast")
         return await whole(runs.replay(order(question()), answer))
 
@@ -88,6 +90,7 @@ def test_record() -> None:
     """A replay is recorded as a run of its own that cost nothing, names its source and keeps what was said."""
 
     async def closing() -> tuple[Answer, Closing]:
+        """What was stored, and the record of its replay."""
         journal = MemoryJournal()
         runs, answer, _ = await stored("fast", journal=journal)
         await whole(runs.replay(order(question()), replaced(answer, cost_nano=17)))
@@ -109,6 +112,7 @@ def test_pace() -> None:
     """A paced replay tells each event when it was told at first, to the millisecond."""
 
     async def times() -> tuple[list[int], list[int]]:
+        """When each event was told, live and again."""
         journal = MemoryJournal()
         runs, answer, _ = await stored("fast", journal=journal)
         await whole(runs.replay(order(question(replay="paced")), answer))
@@ -124,6 +128,7 @@ def test_instant() -> None:
     """An instant replay has said everything but `done` before it is first read."""
 
     async def first() -> list[Event]:
+        """What is there before anybody waits."""
         runs, answer, _ = await stored("fast")
         run = runs.replay(order(question()), answer)
         log = events(run.since(0))
@@ -139,6 +144,7 @@ def test_cut(cause: Any, after_s: float) -> None:
     """A paced replay that is cut says so of each lane, and lets only a preliminary stand that was shown."""
 
     async def cut() -> list[Event]:
+        """A paced replay that is stopped on its way."""
         runs, answer, _ = await stored("fast?first=0.01&gap=0.001")
         run = runs.replay(order(question(replay="paced")), answer)
         tail = asyncio.create_task(whole(run))
@@ -160,6 +166,7 @@ def test_cut_record() -> None:
     """The record of a replay that was cut has what was told, not what would have been."""
 
     async def cut() -> tuple[Closing, list[Event]]:
+        """A paced replay that is stopped on its way."""
         journal = MemoryJournal()
         runs, answer, _ = await stored("fast", journal=journal)
         run = runs.replay(order(question(replay="paced")), answer)
@@ -179,6 +186,7 @@ def test_rest_at_once(how: str) -> None:
     """When the deadline or the server's end comes, a paced replay tells what is left at once and completes."""
 
     async def ended() -> tuple[list[Event], float]:
+        """Every event, and how long that took."""
         runs, answer, _ = await stored("fast")
         asked = replace(question(replay="paced"), deadline_s=0.5 if how == "deadline" else 60.0)
         run = runs.replay(order(asked), answer)
@@ -197,6 +205,7 @@ def test_acceptable() -> None:
     """The preliminary of a paced replay can be accepted as long as the slow lane has not ended."""
 
     async def accepted() -> list[Event]:
+        """A paced replay whose preliminary is taken."""
         runs, answer, _ = await stored("fast")
         run = runs.replay(order(question(replay="paced")), answer)
         tail = asyncio.create_task(whole(run))
@@ -212,6 +221,7 @@ def test_not_kept(slow: str) -> None:
     """A run without a verified answer leaves nothing to be told again."""
 
     async def kept() -> list[Answer]:
+        """What one race leaves."""
         taken = Kept()
         await whole(registry(keep=taken).open(order(question(slow=f"scripted:{slow}"))))
         return taken.answers
@@ -224,6 +234,7 @@ def test_cache_field(cache: Any) -> None:
     """`off` keeps no answer, `use` and `refresh` do, and a replay is not kept again."""
 
     async def kept() -> int:
+        """What one race leaves."""
         taken = Kept()
         runs = registry(keep=taken)
         await whole(runs.open(order(question(cache=cache))))
@@ -238,6 +249,7 @@ def test_fault(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     """A fault of ours in a replay still ends its stream with one `done`, and says `internal`."""
 
     async def faulty() -> list[Event]:
+        """A replay whose journal cannot be called."""
         journal = MemoryJournal()
         runs, answer, _ = await stored("fast", journal=journal)
         monkeypatch.setattr(journal, "opened", None)

@@ -71,6 +71,7 @@ def test_cut_anywhere(fast: str, slow: str, cause: Cause) -> None:
     """Stopped behind any of its events, a replay ends as the rules of a race have it."""
 
     async def everywhere() -> None:
+        """Cut it at every event."""
         _, answer, live = await stored(fast, slow)
         for at in range(len(answer.at_ms) + 3):
             check(*await cut(answer, asked(fast, slow), at, cause), live, at, cause)
@@ -84,6 +85,7 @@ def test_cut_at_any_time(data: st.DataObject) -> None:
     """The same for events that came at any times, many at one, in any rhythm."""
 
     async def once() -> None:
+        """One replay, cut at that time."""
         first, gap = (data.draw(st.sampled_from((0, 0.001, 0.02, 0.3))) for _ in range(2))
         tokens: Any = data.draw(st.integers(1, 6))
         fast, slow = f"fast?first={gap}&gap={first}&tokens={tokens}", f"slow?first={first}&gap={gap}&tokens=5"
