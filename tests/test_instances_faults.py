@@ -200,7 +200,7 @@ async def test_redis_was_never_there() -> None:
         finish(run)
         assert a.others.state["status"] == "away"
         assert a.others.state["unanswered"] == 4
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 5
 
 
 async def test_a_frozen_redis_delays_nobody_for_long(redis_server: RedisServer) -> None:
@@ -213,7 +213,7 @@ async def test_a_frozen_redis_delays_nobody_for_long(redis_server: RedisServer) 
         began = time.monotonic()
         for _ in range(50):
             assert await a.others.tail("0190", OPENER) is None
-        assert time.monotonic() - began < 0.3
+        assert time.monotonic() - began < 50 * 0.1 / 2  # half of what waiting each time would take
         redis_server.thaw()
         run = a.open()
         while await a.others.tail(run.run_id, OPENER) is not run:  # noqa: ASYNC110  # as the client would
