@@ -158,8 +158,8 @@ async def test_a_bad_parameter_is_refused(past: Site) -> None:
 
 
 async def test_an_export_holds_one_batch_at_a_time(past: Site) -> None:
-    """Forty megabytes of payload go through the process in a few."""
-    await make(past, 10_000)
+    """Sixteen megabytes of payload go through the process in a few."""
+    await make(past, 4_000)
     export = await past.reads.export(LOCAL, Filters(), payload=True)
     encoder, size = Lines(), 0
     tracemalloc.start()
@@ -170,7 +170,7 @@ async def test_an_export_holds_one_batch_at_a_time(past: Site) -> None:
     finally:
         tracemalloc.stop()
         export.close()
-    assert size > 40_000_000
+    assert size > 16_000_000
     assert peak < 4_000_000
 
 
