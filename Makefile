@@ -32,5 +32,5 @@ lock: ## Resolve the dependencies anew into deploy/locks (ARGS=--upgrade for new
 	@sh deploy/lock.sh $(ARGS)
 
 clean: ## Remove .venv and every cache
-	@rm -rf .venv build tandem.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	@rm -rf .venv build tandem.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	@find app tests bench -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

@@ -9,9 +9,7 @@ import asyncio
 import contextlib
 import itertools
 import json
-import os
 import shutil
-import signal
 import subprocess
 import time
 from collections import defaultdict
@@ -28,7 +26,7 @@ from rich.table import Table
 
 from app.postgres.embedded import EmbeddedPostgres
 from bench.outages import socket_of
-from bench.processes import Child, descendants
+from bench.processes import Child, frozen
 from bench.proxy import Proxy
 from bench.servers import folder, free_port, get
 
@@ -53,58 +51,22 @@ class Patients:
     postgres: EmbeddedPostgres
     networks: Mapping[str, Proxy]
 
-    def processes(self, which: str) -> list[int]:
-        """Every process of one, parents first."""
+    def hurt(self, which: str, fault: str) -> contextlib.AbstractAsyncContextManager[None]:
+        """One of them is ill for as long as the block lasts."""
+        network = self.networks[which]
+        if fault == "frozen":
+            return self._frozen(which)
+        return {"stopped": network.stopped, "black_hole": network.black_hole, "garbage": network.garbage}[fault]()
+
+    @contextlib.asynccontextmanager
+    async def _frozen(self, which: str) -> AsyncIterator[None]:
         pid = self.redis.pid if which == "redis" else self.postgres.pid
         assert pid is not None
-        return [pid, *descendants(pid)]
+        with frozen(pid):
+            yield
 
 
-@contextlib.asynccontextmanager
-async def healthy(patients: Patients, which: str) -> AsyncIterator[None]:  # noqa: ARG001  # as the others
-    """Nothing is wrong."""
-    yield
-
-
-@contextlib.asynccontextmanager
-async def stopped(patients: Patients, which: str) -> AsyncIterator[None]:
-    """Nobody listens."""
-    await patients.networks[which].down()
-    yield
-    await patients.networks[which].up()
-
-
-@contextlib.asynccontextmanager
-async def frozen(patients: Patients, which: str) -> AsyncIterator[None]:
-    """Every process of it stands still."""
-    processes = patients.processes(which)
-    for pid in processes:
-        os.kill(pid, signal.SIGSTOP)
-    yield
-    for pid in reversed(processes):
-        os.kill(pid, signal.SIGCONT)
-
-
-@contextlib.asynccontextmanager
-async def black_hole(patients: Patients, which: str) -> AsyncIterator[None]:
-    """Bytes go in and nothing comes out, not even an end."""
-    patients.networks[which].swallow = True
-    yield
-    patients.networks[which].swallow = False
-    await patients.networks[which].down()
-    await patients.networks[which].up()
-
-
-@contextlib.asynccontextmanager
-async def garbage(patients: Patients, which: str) -> AsyncIterator[None]:
-    """Every reply is noise."""
-    patients.networks[which].spoil = True
-    yield
-    patients.networks[which].spoil = False
-
-
-Fault = Callable[[Patients, str], contextlib.AbstractAsyncContextManager[None]]
-FAULTS: Final[dict[str, Fault]] = {f.__name__: f for f in (healthy, stopped, frozen, black_hole, garbage)}
+FAULTS: Final = ("healthy", "stopped", "frozen", "black_hole", "garbage")
 
 
 @dataclass(slots=True)
@@ -222,7 +184,7 @@ async def _one(which: str, fault: str, patients: Patients, seconds: float, asker
     await asker.ask("healthy", "before")
     await asker.everything(numbers, time.perf_counter())
     before, begun = await asker.stats(which), time.perf_counter()
-    async with FAULTS[fault](patients, which):
+    async with contextlib.nullcontext() if fault == "healthy" else patients.hurt(which, fault):
         await asyncio.gather(*(asker.everything(numbers, begun + seconds) for _ in range(2)))
         during = await asker.stats(which)
     healed = time.perf_counter()

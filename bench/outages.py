@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from app.postgres.embedded import EmbeddedPostgres
-from bench.processes import descendants, rss_bytes
+from bench.processes import frozen, rss_bytes
 from bench.proxy import Proxy
 from bench.servers import folder, free_port
 from bench.witness import Scene, Tally, clients, drain, settled, verify
@@ -59,14 +59,6 @@ async def healthy(_: Patient) -> AsyncIterator[None]:
 
 
 @contextlib.asynccontextmanager
-async def stopped(patient: Patient) -> AsyncIterator[None]:
-    """Nobody listens."""
-    await patient.proxy.down()
-    yield
-    await patient.proxy.up()
-
-
-@contextlib.asynccontextmanager
 async def killed(patient: Patient) -> AsyncIterator[None]:
     """An immediate shutdown; it recovers by itself."""
     assert patient.postgres.pid is not None
@@ -74,26 +66,22 @@ async def killed(patient: Patient) -> AsyncIterator[None]:
     yield
 
 
+def stopped(patient: Patient) -> contextlib.AbstractAsyncContextManager[None]:
+    """Nobody listens."""
+    return patient.proxy.stopped()
+
+
+def black_hole(patient: Patient) -> contextlib.AbstractAsyncContextManager[None]:
+    """Bytes go in and nothing comes out, not even an end."""
+    return patient.proxy.black_hole()
+
+
 @contextlib.asynccontextmanager
-async def frozen(patient: Patient) -> AsyncIterator[None]:
+async def standing_still(patient: Patient) -> AsyncIterator[None]:
     """Every process of it stands still."""
     assert patient.postgres.pid is not None
-    processes = [patient.postgres.pid, *descendants(patient.postgres.pid)]
-    for pid in processes:
-        os.kill(pid, signal.SIGSTOP)
-    yield
-    for pid in reversed(processes):
-        os.kill(pid, signal.SIGCONT)
-
-
-@contextlib.asynccontextmanager
-async def black_hole(patient: Patient) -> AsyncIterator[None]:
-    """Bytes go in and nothing comes out, not even an end."""
-    patient.proxy.swallow = True
-    yield
-    patient.proxy.swallow = False
-    await patient.proxy.down()
-    await patient.proxy.up()
+    with frozen(patient.postgres.pid):
+        yield
 
 
 @contextlib.asynccontextmanager
@@ -138,8 +126,15 @@ async def crowded(patient: Patient) -> AsyncIterator[None]:
 
 
 FAULTS: dict[str, Fault] = {
-    fault.__name__: fault
-    for fault in (healthy, stopped, killed, frozen, black_hole, replies_lost, read_only, renamed, crowded)
+    "healthy": healthy,
+    "stopped": stopped,
+    "killed": killed,
+    "frozen": standing_still,
+    "black_hole": black_hole,
+    "replies_lost": replies_lost,
+    "read_only": read_only,
+    "renamed": renamed,
+    "crowded": crowded,
 }
 
 

@@ -3,11 +3,12 @@
 import contextlib
 import os
 import resource
+import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -144,6 +145,17 @@ def descendants(pid: int) -> list[int]:
     for parent in found:
         found += [child for child, its_parent in pairs if its_parent == parent]
     return found[1:]
+
+
+@contextlib.contextmanager
+def frozen(pid: int) -> Iterator[None]:
+    """A process and all its descendants stand still."""
+    processes = [pid, *descendants(pid)]
+    for each in processes:
+        os.kill(each, signal.SIGSTOP)
+    yield
+    for each in reversed(processes):
+        os.kill(each, signal.SIGCONT)
 
 
 def _parents() -> list[tuple[int, int]]:

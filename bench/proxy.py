@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import random
+from collections.abc import AsyncIterator
 from typing import Self
 
 
@@ -42,6 +43,29 @@ class Proxy:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.sleep(0)  # in which what was aborted is closed
+
+    @contextlib.asynccontextmanager
+    async def stopped(self) -> AsyncIterator[None]:
+        """Nobody listens."""
+        await self.down()
+        yield
+        await self.up()
+
+    @contextlib.asynccontextmanager
+    async def black_hole(self) -> AsyncIterator[None]:
+        """Bytes go in and nothing comes out, not even an end; then the connections are cut."""
+        self.swallow = True
+        yield
+        self.swallow = False
+        await self.down()
+        await self.up()
+
+    @contextlib.asynccontextmanager
+    async def garbage(self) -> AsyncIterator[None]:
+        """Every reply is noise."""
+        self.spoil = True
+        yield
+        self.spoil = False
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection: two pumps, the end of either ends both."""

@@ -43,18 +43,22 @@ class DictLevel:
         await self._call("get")
         if self.mood == "garbage":
             return b"\x01 no answer"
-        return stored.encoded if stored is not None else None
+        return stored.encoded if stored is not None and stored.expires_at > self._wall() else None
 
     async def put(self, batch: Sequence[Stored]) -> None:
         """As the protocol says."""
         await self._call("put")
         self.batches.append([stored.run_id for stored in batch])
-        self.kept |= {stored.key: stored for stored in batch}
+        for stored in batch:
+            held = self.kept.get(stored.key)
+            if held is None or held.expires_at <= self._wall() or held.run_id <= stored.run_id:
+                self.kept[stored.key] = stored
 
     async def remove(self, key: Key) -> bool:
         """As the protocol says."""
         await self._call("remove")
-        return self.kept.pop(key, None) is not None
+        stored = self.kept.pop(key, None)
+        return stored is not None and stored.expires_at > self._wall()
 
     async def clear(self, scope: str | None) -> int:
         """As the protocol says."""
@@ -65,7 +69,8 @@ class DictLevel:
     async def size(self) -> Size:
         """As the protocol says."""
         await self._call("size")
-        return Size(len(self.kept), sum(len(stored.encoded) for stored in self.kept.values()))
+        lasting = [stored for stored in self.kept.values() if stored.expires_at > self._wall()]
+        return Size(len(lasting), sum(len(stored.encoded) for stored in lasting))
 
     async def _call(self, what: str) -> None:
         self.calls[what] += 1

@@ -92,32 +92,14 @@ def unexpected(server: Server) -> list[str]:
 
 
 @contextlib.asynccontextmanager
-async def frozen(it: Surroundings, which: str) -> AsyncIterator[None]:
+async def frozen(it: Surroundings) -> AsyncIterator[None]:
     """Redis stands still."""
     it.redis.freeze()
     yield
     it.redis.thaw()
 
 
-@contextlib.asynccontextmanager
-async def black_hole(it: Surroundings, which: str) -> AsyncIterator[None]:
-    """Bytes go in and nothing comes out; then the connections are cut."""
-    it.networks[which].swallow = True
-    yield
-    it.networks[which].swallow = False
-    await it.networks[which].down()
-    await it.networks[which].up()
-
-
-@contextlib.asynccontextmanager
-async def garbage(it: Surroundings, which: str) -> AsyncIterator[None]:
-    """Every reply is noise."""
-    it.networks[which].spoil = True
-    yield
-    it.networks[which].spoil = False
-
-
-Fault = Callable[[Surroundings, str], contextlib.AbstractAsyncContextManager[None]]
+Fault = Callable[[Surroundings], contextlib.AbstractAsyncContextManager[None]]
 
 
 def plain(raw: bytes) -> list[tuple[str, dict[str, Any]]]:
@@ -158,14 +140,21 @@ async def hit(it: Surroundings, level: str, repeated: str) -> None:
             await asyncio.sleep(0.02)
 
 
-@pytest.mark.parametrize(("which", "fault"), [("redis", frozen), ("postgres", black_hole), ("postgres", garbage)])
+ILLS: dict[str, tuple[str, Fault]] = {
+    "redis frozen": ("redis", frozen),
+    "postgres silent": ("postgres", lambda it: it.networks["postgres"].black_hole()),
+    "postgres noisy": ("postgres", lambda it: it.networks["postgres"].garbage()),
+}
+
+
+@pytest.mark.parametrize(("which", "fault"), ILLS.values(), ids=ILLS)
 async def test_ill_and_well(which: str, fault: Fault, dsn: str, redis_server: RedisServer) -> None:
     """While Redis or PostgreSQL is ill every stream is as ever and soon there; it is counted, and hits come back."""
     async with surrounded(dsn, redis_server) as it:
         healthy = plain(await it.ask("healthy", "before"))
         await hit(it, "redis", "before")
         before = await it.stats(which)
-        async with fault(it, which):
+        async with fault(it):
             ill = await everything(it, "before")
             during = await it.stats(which)
         assert [plain(stream) for stream in ill] == [healthy] * len(ill)

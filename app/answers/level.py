@@ -42,7 +42,7 @@ class Level(Protocol):
         ...
 
     async def put(self, batch: Sequence[Stored]) -> None:
-        """Store these; a newer answer to the same key replaces an older one."""
+        """Store these; of those to one key the one of the newest run stays, whichever comes last: ids are UUIDv7."""
         ...
 
     async def remove(self, key: Key) -> bool:

@@ -51,7 +51,6 @@ class Counters:
     """The counts of one cache. memory_misses: lookups that went on to the levels below."""
 
     def __init__(self) -> None:
-        self.lookups = 0
         self.hits = 0
         self.memory_hits = 0
         self.memory_misses = 0
@@ -63,13 +62,11 @@ class Counters:
 
     def hit(self) -> None:
         """Memory had it."""
-        self.lookups += 1
         self.hits += 1
         self.memory_hits += 1
 
     def miss(self) -> None:
         """Memory did not have it."""
-        self.lookups += 1
         self.memory_misses += 1
 
     def credit(self, answer: Answer) -> None:
@@ -86,11 +83,12 @@ class Counters:
 
     def stats(self, levels: dict[str, LevelStats], dropped: int) -> Stats:
         """The counts now, together with those of the levels."""
+        lookups = self.memory_hits + self.memory_misses
         return Stats(
             levels,
-            self.lookups,
+            lookups,
             self.hits,
-            self.hits / self.lookups if self.lookups else None,
+            self.hits / lookups if lookups else None,
             self._replays,
             Saved(self._latency_ms, self._input_tokens, self._output_tokens, self._cost_nano / NANO),
             dropped,

@@ -14,7 +14,8 @@ from app.http.requests import TOLD, Told
 from app.http.resume import again, last_event_id, resume
 from app.http.shortcut import Handler
 from app.http.stream import Place, RunAnswer, RunStream
-from app.reasoning.desk import Again
+from app.question import Caller, Question
+from app.reasoning.desk import Again, Asked
 
 PATH = "/v1/reason"
 _IDEMPOTENCY_KEY = re.compile(r"[!-~]{1,255}")
@@ -56,24 +57,26 @@ def router(parts: Parts) -> APIRouter:
 
 async def answer(parts: Parts, request: Request, body: ReasonBody) -> Response:
     """Find or begin what answers the question and read it, as a stream or as one object."""
-    caller = caller_of(request)
     question = to_question(body, parts.defaults)
-    key = idempotency_key(request)
-    asked = await parts.answers.desk.ask(question, caller, key)
-    if isinstance(asked, Again):
-        try:
-            return await again(parts, caller, asked.run_id, stream=body.stream)
-        except NoSuchRun:
-            assert key is not None, "a key has led here"
-            asked = await parts.answers.desk.ask_anew(question, caller, key, asked.run_id)
-    if isinstance(asked, Again):  # somebody else was faster
-        return await again(parts, caller, asked.run_id, stream=body.stream)
+    asked = await _asked(parts, caller_of(request), question, idempotency_key(request))
     request.scope[TOLD] = Told(asked.log, asked.source, question)
     headers = {"X-Run-ID": asked.log.run_id, "X-Run-Source": asked.source}
-    place = Place(guest=asked.source == "attached")
+    place = Place(guest=asked.guest)
     if body.stream:
         return RunStream(asked.log, place, parts.ping_s, headers)
     return RunAnswer(asked.log, place, headers)
+
+
+async def _asked(parts: Parts, caller: Caller, question: Question, key: str | None) -> Asked:
+    """What answers the question; under a key that was used before, the run it was used for."""
+    asked = await parts.answers.desk.ask(question, caller, key)
+    if isinstance(asked, Again):
+        try:
+            return await again(parts, caller, asked.run_id)
+        except NoSuchRun:
+            assert key is not None, "a key has led here"
+            asked = await parts.answers.desk.ask_anew(question, caller, key, asked.run_id)
+    return await again(parts, caller, asked.run_id) if isinstance(asked, Again) else asked  # somebody was faster
 
 
 def idempotency_key(request: Request) -> str | None:

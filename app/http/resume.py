@@ -4,13 +4,14 @@ import re
 from datetime import UTC, datetime, timedelta
 
 from fastapi import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from app.errors import BadLastEventId, NoSuchRun, RunExpired, RunNotLive
 from app.events import frame, interrupted, parse
 from app.http.parts import Parts
-from app.http.stream import Place, RunAnswer, RunStream, rest_of, summary
+from app.http.stream import Place, RunStream, rest_of
 from app.question import Caller
+from app.reasoning.desk import Asked
 from app.reasoning.log import Log, Source, split
 from app.reasoning.order import time_of
 
@@ -45,26 +46,31 @@ async def resume(parts: Parts, caller: Caller, run_id: str, after: int) -> Respo
     return RunStream(log, Place(after, guest=log.caller != caller), parts.ping_s, headers)
 
 
-async def again(parts: Parts, caller: Caller, run_id: str, *, stream: bool) -> Response:
-    """The whole run that an idempotency key stands for, to who asks under that key again.
+async def again(parts: Parts, caller: Caller, run_id: str) -> Asked:
+    """The whole run that an idempotency key stands for, for who asks under that key again.
 
-    Raises NoSuchRun when it has not been opened, nor will be.
+    Raises NoSuchRun when it has not been opened, nor will be; RunNotLive, RunExpired.
     """
-    headers = {"X-Run-ID": run_id, "X-Run-Source": "attached"}
     log = await _log_of(parts, caller, run_id)
     if log is None:
         try:
-            events, _ = await _recorded(parts, caller, run_id, -1)
+            log = await _log_from_record(parts, caller, run_id)
         except (NoSuchRun, RunNotLive) as error:  # another instance may open it just now, or not have shown it yet
             log = await parts.answers.elsewhere.tail(run_id, caller, guest=True)
             if log is None and isinstance(error, NoSuchRun) and datetime.now(UTC) < time_of(run_id) + OPENED:
                 raise RunNotLive("the run of this key is about to be opened; ask again in a moment") from None
             if log is None:
                 raise
-        else:
-            return rest_of(events, headers) if stream else JSONResponse(summary(events), headers=headers)
-    place = Place(guest=log.caller != caller)
-    return RunStream(log, place, parts.ping_s, headers) if stream else RunAnswer(log, place, headers)
+    return Asked(log, "attached", guest=log.caller != caller)
+
+
+async def _log_from_record(parts: Parts, caller: Caller, run_id: str) -> Log:
+    """The whole stream of a run that has ended, as a log like any other."""
+    events, source = await _recorded(parts, caller, run_id, -1)
+    *_, last = split(events)
+    log = Log(run_id, caller, parse(last)[2]["fingerprint"], source)
+    log.relay(events)
+    return log
 
 
 async def _log_of(parts: Parts, caller: Caller, run_id: str, after: int = -1) -> Log | None:

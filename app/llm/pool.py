@@ -4,6 +4,7 @@ import asyncio
 import socket
 import ssl
 from collections import deque
+from functools import cache
 from typing import Any, Final
 
 import aiohappyeyeballs
@@ -15,8 +16,13 @@ KEEPALIVE_S: Final = 15.0
 RESOLVED_S: Final = 10.0
 NEXT_ADDRESS_S: Final = 0.25  # before another address of the same host is tried beside the first
 
-_TLS: Final = ssl.create_default_context()
-_TLS.set_alpn_protocols(["http/1.1"])
+
+@cache
+def _tls() -> ssl.SSLContext:
+    """One for all; to read the certificates of this machine takes 20 ms, which no start over plain HTTP pays."""
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])
+    return context
 
 
 class Unreachable(Broken):
@@ -36,7 +42,7 @@ class Pool:
 
     def __init__(self, url: URL, headers: bytes, connect_timeout_s: float, limit: int, *, keep: bool) -> None:
         self._host, self._port = url.raw_host or "", url.port
-        self._tls = _TLS if url.scheme == "https" else None
+        self._tls = _tls() if url.scheme == "https" else None
         target = url.raw_path_qs.encode("ascii")
         host = (url.host_port_subcomponent or "").encode("ascii")
         self._head = b"POST %b HTTP/1.1\r\nHost: %b\r\n%bContent-Length: " % (target, host, headers)
@@ -66,7 +72,7 @@ class Pool:
                     if kept.touched:
                         raise
             return await (await self._connect()).ask(request)
-        except BaseException:
+        except BaseException:  # a cancellation too: the turn is given back by whoever has no connection to give back
             self._turns.release()
             raise
 

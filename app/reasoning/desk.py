@@ -28,10 +28,11 @@ from app.reasoning.runs import Runs
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The log that answers a question, and how it came by it."""
+    """The log that answers a question, and how it came by it. guest: another request opened the run."""
 
     log: Log
     source: Literal["live", "attached", "cache"]
+    guest: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +118,7 @@ class Desk:
         if flying is None:
             try:
                 return self._race(order)
-            except Exception:
+            except Exception:  # refused, or a fault of ours: nobody is to wait for a run that is not there
                 await self._elsewhere.unclaim(order.key, wanted)
                 raise
         if not _suits(flying, order):
@@ -129,7 +130,7 @@ class Desk:
     def _join(self, log: Log, order: Order) -> Asked:
         """Read a run that is there."""
         self._runs.share(log, order)
-        return Asked(log, "attached")
+        return Asked(log, "attached", guest=True)
 
     def _replay(self, order: Order, answer: Answer) -> Asked:
         assert self._cache is not None, "an answer came from it"

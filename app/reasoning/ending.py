@@ -7,7 +7,9 @@ from typing import Final
 from msgspec.structs import replace
 
 from app.events import Done, Usage
+from app.reasoning.lane import milliseconds, usd
 from app.reasoning.run import Run
+from app.reasoning.verdict import Verdict
 from app.record.entry import FAULT, LATE, Closing, Journal
 
 log = logging.getLogger(__name__)
@@ -15,6 +17,24 @@ log = logging.getLogger(__name__)
 DONE_GATE_S: Final = 0.5
 
 Draft = Callable[[Done], Closing]
+
+
+def done_of(run: Run, verdict: Verdict, usage: Usage, cost_nano: int | None, slow_ms: float) -> Done:
+    """What `done` says if its record is durable in time; a run is slow beyond slow_ms milliseconds."""
+    latency_ms = milliseconds(run.loop.time() - run.opened_at)
+    return Done(
+        status=verdict.status,
+        final_lane=verdict.final_lane,
+        verified=verdict.final_lane == "slow",
+        reason=verdict.reason,
+        usage=usage,
+        cost_usd=usd(cost_nano),
+        latency_ms=latency_ms,
+        slow=latency_ms > slow_ms,
+        fingerprint=run.fingerprint,
+        audit="durable",
+        source=run.source,
+    )
 
 
 async def conclude(run: Run, journal: Journal, done: Done, draft: Draft) -> Closing:

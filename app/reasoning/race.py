@@ -17,8 +17,8 @@ from app.agreement import compare
 from app.events import Agreement, AuditState, Change, Done, FinalAnswer, Preliminary, Start, Usage
 from app.llm.model import LanguageModel
 from app.question import LANES, LaneName
-from app.reasoning.ending import attempt, conclude, say_internal
-from app.reasoning.lane import Lane, milliseconds, usd
+from app.reasoning.ending import attempt, conclude, done_of, say_internal
+from app.reasoning.lane import Lane
 from app.reasoning.run import Run
 from app.reasoning.verdict import Verdict, change, settle
 from app.record.entry import CLOSED, Closing, Journal, Opening
@@ -162,19 +162,8 @@ class Race:
         return compare(self._preliminary, self.lanes["slow"].text)
 
     def _done(self, verdict: Verdict) -> Done:
-        latency_ms = milliseconds(self.run.loop.time() - self.run.opened_at)
-        return Done(
-            status=verdict.status,
-            final_lane=verdict.final_lane,
-            verified=verdict.final_lane == "slow",
-            reason=verdict.reason,
-            usage=total(*(lane.ended.result().usage for lane in self.lanes.values())),
-            cost_usd=usd(self._cost_nano()),
-            latency_ms=latency_ms,
-            slow=latency_ms > self._terms.slow_threshold_ms,
-            fingerprint=self.run.fingerprint,
-            audit="durable",
-        )
+        usage = total(*(lane.ended.result().usage for lane in self.lanes.values()))
+        return done_of(self.run, verdict, usage, self._cost_nano(), self._terms.slow_threshold_ms)
 
     def _closing(self, done: Done, opening: Opening, agreement: Agreement | None, kind: Change | None) -> Closing:
         """The outcome with the whole log, `done` included, as the readers are about to see it."""

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from app.answers.answer import Answer, Said
 from app.events import Done, FinalAnswer, LaneEnd, Start, Usage, parse
 from app.question import LANES, LaneName, Question
-from app.reasoning.ending import attempt, conclude, say_internal
+from app.reasoning.ending import attempt, conclude, done_of, say_internal
 from app.reasoning.lane import milliseconds
 from app.reasoning.log import split
 from app.reasoning.race import Terms, total
@@ -126,20 +126,8 @@ class Replay:
     # -- what is kept
 
     def _done(self, verdict: Verdict) -> Done:
-        latency_ms = milliseconds(self.run.loop.time() - self.run.opened_at)
-        return Done(
-            status=verdict.status,
-            final_lane=verdict.final_lane,
-            verified=verdict.final_lane == "slow",
-            reason=verdict.reason,
-            usage=total(*(end.usage for end in self._played.values())),
-            cost_usd=0.0,
-            latency_ms=latency_ms,
-            slow=latency_ms > self._terms.slow_threshold_ms,
-            fingerprint=self.run.fingerprint,
-            audit="durable",
-            source="cache",
-        )
+        usage = total(*(end.usage for end in self._played.values()))
+        return done_of(self.run, verdict, usage, 0, self._terms.slow_threshold_ms)
 
     def _closing(self, done: Done, opening: Opening) -> Closing:
         """The outcome as that of a race, at no cost."""

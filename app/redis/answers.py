@@ -5,19 +5,28 @@ that was cleared would still be served. So clear and size walk over the keys, in
 """
 
 import asyncio
-import hashlib
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Final
 
 from app.answers.level import Size, Stored
 from app.question import Key
-from app.redis.client import Client, Command, RedisUnavailable, expected
+from app.redis.client import Client, Part, RedisUnavailable, Script, expected, short
 
 STEP_KEYS: Final = 500  # Redis looks at so many of its keys in one go, which takes it about 0.4 ms
 WALK_S: Final = 30.0
 
 _KIND = "answer"
+
+# KEYS: names. ARGV: for each a value, which is a run's id, a line end and the answer; and for how long.
+_PUT: Final = Script("""
+for i, key in ipairs(KEYS) do
+  local value = ARGV[2 * i - 1]
+  local held = redis.pcall('GETRANGE', key, 0, 63)
+  local before = type(held) == 'string' and string.match(held, '^([^\\n]*)\\n')
+  if not before or before <= string.match(value, '^[^\\n]*') then redis.call('SET', key, value, 'PX', ARGV[2 * i]) end
+end
+""")
 
 
 class RedisAnswers:
@@ -33,18 +42,18 @@ class RedisAnswers:
     async def get(self, key: Key) -> bytes | None:
         """The encoded answer, unless it has expired."""
         reply = await self._client.call("GET", self._name(key), timeout_s=self._timeout_s)
-        return None if reply is None else expected(bytes, reply)
+        return None if reply is None else expected(bytes, reply).partition(b"\n")[2]
 
     async def put(self, batch: Sequence[Stored]) -> None:
-        """Store these in one round trip; the last that is put under a key replaces what is there."""
+        """Store these in one round trip; of those to one key the one of the newest run stays."""
         now = self._wall()
-        commands: list[Command] = [
-            ("SET", self._name(stored.key), stored.encoded, "PX", int((stored.expires_at - now) * 1000))
-            for stored in batch
-            if stored.expires_at - now >= 0.001
-        ]
-        if commands:
-            await self._client.pipeline(commands, timeout_s=self._timeout_s)
+        lasting = [stored for stored in batch if stored.expires_at - now >= 0.001]
+        args: list[Part] = []
+        for stored in lasting:
+            args += (stored.run_id.encode() + b"\n" + stored.encoded, int((stored.expires_at - now) * 1000))
+        if lasting:
+            names = [self._name(stored.key) for stored in lasting]
+            await self._client.run(_PUT, names, args, timeout_s=self._timeout_s)
 
     async def remove(self, key: Key) -> bool:
         """Forget one; whether it was there."""
@@ -53,12 +62,12 @@ class RedisAnswers:
     async def clear(self, scope: str | None) -> int:
         """Forget all of a scope, or all; how many there were. What is put meanwhile may stay."""
         removed = 0
-        async for names in self._walk(self._client.key(_KIND, "*" if scope is None else f"{_short(scope)}:*")):
+        async for names in self._walk(self._client.key(_KIND, "*" if scope is None else f"{short(scope)}:*")):
             removed += await self._removed(names)
         return removed
 
     async def size(self) -> Size:
-        """How much there is now: the answers without what Redis needs to hold them."""
+        """How much there is now: the answers with the ids of their runs, without what Redis needs to hold them."""
         entries, total = 0, 0
         async for names in self._walk(self._client.key(_KIND, "*")):
             lengths = await self._client.pipeline([("STRLEN", name) for name in names], timeout_s=self._timeout_s)
@@ -67,7 +76,7 @@ class RedisAnswers:
         return Size(entries, total)
 
     def _name(self, key: Key) -> str:
-        return self._client.key(_KIND, _short(key.scope), key.fingerprint)
+        return self._client.key(_KIND, short(key.scope), key.fingerprint)
 
     async def _removed(self, names: Sequence[str | bytes]) -> int:
         return expected(int, await self._client.call("UNLINK", *names, timeout_s=self._timeout_s))
@@ -85,8 +94,3 @@ class RedisAnswers:
             if cursor == b"0":
                 return
         raise RedisUnavailable(f"Redis holds too many keys to walk over them in {WALK_S:g} s")
-
-
-def _short(scope: str) -> str:
-    """A scope may hold any character and any length; the fingerprint is of the scope too, so that none are mixed up."""
-    return hashlib.sha256(scope.encode()).hexdigest()[:16]

@@ -96,7 +96,7 @@ class Line:
     async def _closed_by_an_error(self) -> AsyncIterator[None]:
         try:
             yield
-        except BaseException:
+        except BaseException:  # a cancelled call too: its reply would be taken for the next one's
             self.close()
             raise
 
@@ -171,7 +171,7 @@ class Client:
             line = await self._idle_line() or await self._opened()
             try:
                 yield line
-            except BaseException:
+            except BaseException:  # as above
                 self._drop(line)
                 raise
             self._shelve(line)
@@ -212,7 +212,7 @@ class Client:
         self._lines.add(line)
         try:
             await line.connect()
-        except BaseException:
+        except BaseException:  # a cancelled opening leaves no socket either
             self._drop(line)
             raise
         return line
@@ -234,6 +234,11 @@ class Client:
     def _drop(self, line: Line) -> None:
         self._lines.discard(line)
         line.close()
+
+
+def short(scope: str) -> str:
+    """A scope as a part of a key: it may hold any character and be of any length."""
+    return hashlib.sha256(scope.encode()).hexdigest()[:16]
 
 
 def expected(kind: type[T], reply: Reply) -> T:

@@ -4,7 +4,6 @@ A claim has no lease of its own: it is worth what its instance's lease is worth,
 """
 
 import contextlib
-import hashlib
 import time
 from collections.abc import Callable
 from typing import Final, NamedTuple
@@ -14,7 +13,7 @@ import msgspec
 from app.question import Key
 from app.reasoning.elsewhere import Flight
 from app.redis.card import lease_key
-from app.redis.client import Client, Line, Part, Reply, Script
+from app.redis.client import Client, Line, Part, Reply, Script, short
 from app.redis.pace import Pace, milliseconds
 
 # KEYS: flight. ARGV: our claim, how long, what the keys of leases begin with. Returns a living instance's claim, and
@@ -89,13 +88,13 @@ class Flights:
         """None: ours. Else the flight of another run. Raises RedisUnavailable, and then claims nothing."""
         until = flight.deadline_at + self._pace.overdue_s
         claim = msgspec.json.encode(Claim(self._name, flight.run_id, flight.experiment, flight.variant, flight.limits))
-        mine = _Mine(self._client.key("flight", _short(key.scope), key.fingerprint), claim, until)
+        mine = _Mine(self._client.key("flight", short(key.scope), key.fingerprint), claim, until)
         self._mine[flight.run_id] = mine
         try:
             asked_at = self._wall()
             args: list[Part] = [claim, milliseconds(until - asked_at), lease_key(self._client, "")]
             held = await self._client.run(_CLAIM, [mine.key], args, timeout_s=self._pace.command_s)
-        except BaseException:
+        except BaseException:  # cancelled or not, Redis may have taken it
             self.release(flight.run_id)
             raise
         other = self._flight_of(held, asked_at)
@@ -148,8 +147,3 @@ class Flights:
                     deadline_at = asked_at + left_ms / 1000 - self._pace.overdue_s
                     return Flight(claim.run_id, deadline_at, claim.experiment, claim.variant, claim.limits)
         return None
-
-
-def _short(scope: str) -> str:
-    """A scope may hold any character and be of any length."""
-    return hashlib.sha256(scope.encode()).hexdigest()[:16]

@@ -43,6 +43,7 @@ class Mirrors:
         self._silent: dict[str, float] = {}  # since when an instance has no lease, while Redis answers
         self._changed = asyncio.Event()
         self._telling = asyncio.Lock()  # or what is said last might be heard first
+        self._draining = False
         self._said_at = 0.0
         self._looked_at = 0.0
 
@@ -70,7 +71,9 @@ class Mirrors:
         return any(not mirror.closed and mirror.not_before > now for mirror in self._mirrors.values())
 
     async def make(self, run_id: str, card: Card) -> Mirror | None:
-        """The mirror, with everything that is there already; None if there are too many. Raises RedisUnavailable."""
+        """The mirror, with everything that is there already; None if there is no place. Raises RedisUnavailable."""
+        if self._draining:  # its reader would be cut off; another instance can serve it
+            return None
         if run_id in self._mirrors:
             return self._mirrors[run_id]
         if len(self._mirrors) >= MOST or sum(mirror.size for mirror in self._mirrors.values()) >= MOST_BYTES:
@@ -120,6 +123,7 @@ class Mirrors:
 
     async def drain(self, grace_s: float) -> None:
         """Give the runs that are read here a grace to end; then tell their readers that this server stops."""
+        self._draining = True
         until = self._loop.time() + grace_s
         while (left := until - self._loop.time()) > 0 and any(mirror.readers for mirror in self.open()):  # noqa: ASYNC110  # whoever ends or leaves tells nobody
             await asyncio.sleep(min(left, DRAIN_LOOK_S))
