@@ -237,7 +237,7 @@ def main(
     """Take Redis and PostgreSQL away while questions of every kind are asked, and check that nobody notices."""
     if shutil.which("redis-server") is None:
         raise typer.BadParameter("redis-server is not installed")
-    console = Console()
+    console = Console(width=110)
     table = Table("fault", "asked", *(f"{kind} max ms" for kind in BOUND_MS), "errors", "healed s", "streams")
 
     def tell(result: Result) -> None:

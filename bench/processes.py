@@ -153,9 +153,11 @@ def frozen(pid: int) -> Iterator[None]:
     processes = [pid, *descendants(pid)]
     for each in processes:
         os.kill(each, signal.SIGSTOP)
-    yield
-    for each in reversed(processes):
-        os.kill(each, signal.SIGCONT)
+    try:
+        yield
+    finally:
+        for each in reversed(processes):
+            os.kill(each, signal.SIGCONT)
 
 
 def _parents() -> list[tuple[int, int]]:

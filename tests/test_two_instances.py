@@ -36,6 +36,12 @@ async def asked(server: Server, headers: dict[str, str] | None = None, **fields:
     return tail
 
 
+async def stats(server: Server) -> dict[str, Any]:
+    """What its levels of stored answers tell."""
+    levels: dict[str, Any] = (await server.client.get("/api/cache/stats")).json()["levels"]
+    return levels
+
+
 async def test_joined_across(dsn: str, redis_url: str) -> None:
     """The same question on another instance joins the run, to the byte; models are asked once."""
     async with pair(dsn, redis_url) as (one, two):
@@ -93,9 +99,11 @@ async def test_stored_across(dsn: str, redis_url: str) -> None:
     """An answer of one instance is told again by the other, from Redis, or from PostgreSQL without one."""
     async with pair(dsn, redis_url) as (one, two):
         await ask(one, **STEADY)
-        await asyncio.sleep(0.05)  # in which the answer is written
+        async with asyncio.timeout(10):  # for the writer, behind everybody's back
+            while (await stats(one))["redis"]["entries"] == 0:  # noqa: ASYNC110  # it tells nobody
+                await asyncio.sleep(0.01)
         again = await ask(two, **STEADY)
-        levels = (await two.client.get("/api/cache/stats")).json()["levels"]
+        levels = await stats(two)
     assert again.headers["x-run-source"] == "cache"
     assert (levels["redis"]["hits"], levels["memory"]["entries"]) == (1, 1)
 
@@ -151,5 +159,10 @@ async def test_a_reader_elsewhere_at_shutdown(dsn: str, redis_url: str) -> None:
         events = valid_stream_of_the_killed(await guest.rest())
         assert (events[-1]["status"], events[-1]["reason"]) == ("shutdown", "shutdown")
         assert one.runs.live == 1
+        other = await asked(one, cache="off", **lanes(SHORT, HANG))
+        late = await two.client.get(f"/v1/runs/{other.run_id}/events")
+        assert (late.status_code, late.json()["code"]) == (409, "run_not_live")
+        await other.response.aclose()
         await mine.response.aclose()
-        next(iter(one.runs._live.values())).stop("cancelled")
+        for run in list(one.runs._live.values()):
+            run.stop("cancelled")
