@@ -254,6 +254,13 @@ def test_a_folder_that_others_may_not_enter_is_found(open_folder: Path) -> None:
     assert closed_to(stranger, inner) is None
 
 
+async def test_a_home_that_cannot_be_made_is_refused() -> None:
+    """A home at a place where no folder can be is refused by the name of its setting."""
+    with pytest.raises(StartupError, match="TANDEM_HOME"):
+        async with EmbeddedPostgres(Path("/dev/null/home")):
+            pass
+
+
 @as_root
 async def test_a_home_below_a_private_folder_is_refused(open_folder: Path) -> None:
     """As root, a home below a folder that the system user may not enter is refused, and the folder stays closed."""

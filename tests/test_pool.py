@@ -319,7 +319,7 @@ def tls(certificate: Path) -> ssl.SSLContext:
 
 async def test_tls(tls: ssl.SSLContext, certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Over TLS a request is answered, its connection used again, and a cancelled one dropped at once."""
-    monkeypatch.setattr(pools, "_TLS", ssl.create_default_context(cafile=str(certificate)))
+    monkeypatch.setattr(pools, "_tls", partial(ssl.create_default_context, cafile=str(certificate)))
     async with raw_upstream((REQUEST, OK, REQUEST, OK, REQUEST), tls=tls) as upstream:
         pool = Pool(URL(f"https://localhost:{upstream.port}/"), b"", 1.0, 10, keep=True)
         assert [await fetch(pool), await fetch(pool)] == [b"hi", b"hi"]
@@ -335,7 +335,7 @@ async def test_tls_of_somebody_else(
 ) -> None:
     """A certificate that nobody known signed, or for another name, is refused before anything is said."""
     if host == "127.0.0.1":
-        monkeypatch.setattr(pools, "_TLS", ssl.create_default_context(cafile=str(certificate)))
+        monkeypatch.setattr(pools, "_tls", partial(ssl.create_default_context, cafile=str(certificate)))
     async with raw_upstream((REQUEST, OK), tls=tls) as upstream:
         pool = Pool(URL(f"https://{host}:{upstream.port}/"), b"", 1.0, 10, keep=True)
         with pytest.raises(Unreachable):
