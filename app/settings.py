@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import platformdirs
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.answers.lifetime import parse_classes
 from app.errors import StartupError
+from app.llm import vertex_access
 
 Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
 ModelName = Annotated[str, Field(pattern=r"^[a-z]+:.+", max_length=300)]
@@ -51,6 +52,17 @@ class Settings(BaseSettings):
     fast_openai_api_key: SecretStr | None = None
     slow_openai_base_url: str | None = None
     slow_openai_api_key: SecretStr | None = None
+    vertex_project: Annotated[str, AfterValidator(vertex_access.check_project)] | None = Field(
+        default=None, validation_alias=AliasChoices("vertex_project", "google_cloud_project")
+    )
+    vertex_location: Annotated[str, AfterValidator(vertex_access.check_location)] = Field(
+        default="global", validation_alias=AliasChoices("vertex_location", "google_cloud_location")
+    )
+    vertex_endpoint: Annotated[str, AfterValidator(vertex_access.check_endpoint)] | None = None
+    vertex_safety: str = ""
+    fast_vertex_thinking: Annotated[str, AfterValidator(vertex_access.check_thinking)] = "off"
+    slow_vertex_thinking: Annotated[str, AfterValidator(vertex_access.check_thinking)] = "auto"
+    slow_vertex_thoughts: bool = False
     connect_timeout_s: Seconds = 5.0
     max_connections: Annotated[int, Field(ge=1, le=20_000)] = 2000
 
@@ -114,6 +126,12 @@ class Settings(BaseSettings):
     @classmethod
     def _classes(cls, text: str) -> str:
         parse_classes(text)
+        return text
+
+    @field_validator("vertex_safety")
+    @classmethod
+    def _safety(cls, text: str) -> str:
+        vertex_access.parse_safety(text)
         return text
 
     @property

@@ -4,10 +4,13 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from fake_openai import fake_openai
 from local_models import open_local, until_idle
+from vertex_models import fake_vertex, open_vertex
+from vertex_models import tasks as vertex_tasks
 
 from app.errors import ModelError
 from app.events import Usage
@@ -23,12 +26,13 @@ CLOSE_S = 0.25
 @dataclass(frozen=True)
 class Rig:
     """A model in one situation. quiet returns once upstream answers nobody, and raises if it still does after 250 ms;
-    connections counts what is open to it.
+    connections counts what is open to it; tasks are those of the loop, without the upstream's own.
     """
 
     model: LanguageModel
     quiet: Callable[[], Awaitable[None]]
     connections: Callable[[], int]
+    tasks: Callable[[], set[asyncio.Task[Any]]] = asyncio.all_tasks
 
 
 SCRIPTED = {
@@ -50,6 +54,16 @@ OPENAI = {
     "empty": "empty-0t",
     "silent": "silent-20t-60000ttft",
     "stalls": "stalls-20t-stall3",
+}
+VERTEX = {
+    "answers": "5t",
+    "trickles": "20t-5ms",
+    "fails first": "e13",
+    "fails midway": "20t-cut3",
+    "cut": "20t-open3",
+    "empty": "0t",
+    "silent": "20t-60000ttft",
+    "stalls": "20t-stall3",
 }
 
 
@@ -79,6 +93,17 @@ async def openai_rig(situation: str) -> AsyncIterator[Rig]:
 
 
 @asynccontextmanager
+async def vertex_rig(situation: str) -> AsyncIterator[Rig]:
+    """A real gRPC upstream of that behaviour; what is open to it is its calls, for the connection is kept."""
+    async with fake_vertex() as fake:
+        model = await open_vertex(VERTEX[situation], fake)
+        try:
+            yield Rig(model, fake.until_idle, lambda: fake.active, vertex_tasks)
+        finally:
+            await model.close()
+
+
+@asynccontextmanager
 async def local_rig(situation: str) -> AsyncIterator[Rig]:
     """The real SmolLM2, which only ever answers."""
     if situation not in {"answers", "trickles"}:
@@ -102,6 +127,7 @@ async def deliberate_rig(situation: str) -> AsyncIterator[Rig]:
 MODELS: dict[str, Callable[[str], AbstractAsyncContextManager[Rig]]] = {
     "scripted": scripted_rig,
     "openai": openai_rig,
+    "vertex": vertex_rig,
     "local": local_rig,
     "deliberate": deliberate_rig,
 }
@@ -208,7 +234,7 @@ async def test_empty(build: Build) -> None:
 async def test_cancel(build: Build, situation: str) -> None:
     """A cancelled ask ends within 250 ms, upstream sees the close, and no task is left."""
     async with build(situation) as rig:
-        before = asyncio.all_tasks()
+        before = rig.tasks()
         begun = asyncio.Event()
         asking = asyncio.create_task(collect(rig.model, begun))
         with suppress(TimeoutError):
@@ -218,27 +244,27 @@ async def test_cancel(build: Build, situation: str) -> None:
         assert done
         assert asking.cancelled()
         await rig.quiet()
-        assert asyncio.all_tasks() == before
+        assert rig.tasks() == before
         assert rig.connections() == 0
 
 
 async def test_close_early(build: Build) -> None:
     """An ask that is closed after its first item leaves no task, and upstream sees the close."""
     async with build("stalls") as rig:
-        before = asyncio.all_tasks()
+        before = rig.tasks()
         async with aclosing(rig.model.ask(PROMPT)) as stream:
             assert isinstance(await anext(stream), list)
         await rig.quiet()
-        assert asyncio.all_tasks() == before
+        assert rig.tasks() == before
         assert rig.connections() == 0
 
 
 async def test_never_started(build: Build) -> None:
     """An ask that nobody iterates costs nothing and leaves nothing."""
     async with build("answers") as rig:
-        before = asyncio.all_tasks()
+        before = rig.tasks()
         await rig.model.ask(PROMPT).aclose()
-        assert asyncio.all_tasks() == before
+        assert rig.tasks() == before
         assert rig.connections() == 0
 
 
@@ -266,10 +292,10 @@ async def test_cancel_one_of_two(build: Build) -> None:
 async def test_close(build: Build) -> None:
     """A closed model holds no connection and no task."""
     async with build("answers") as rig:
-        before = asyncio.all_tasks()
+        before = rig.tasks()
         await collect(rig.model)
         await rig.model.close()
         await rig.quiet()
         await asyncio.sleep(0.02)
         assert rig.connections() == 0
-        assert asyncio.all_tasks() == before
+        assert rig.tasks() == before

@@ -26,6 +26,7 @@ DEFAULTS = {
     "allow_anonymous": False,
     "max_body_bytes": 1 << 20,
 }
+OLD_NAMES = ("flash_timeout_s", "pro_timeout_s", "google_cloud_project", "google_cloud_location")
 # A value just outside each bound, and what the message must contain.
 OUT_OF_BOUNDS = [
     ("PORT", "-1", "0"),
@@ -44,6 +45,13 @@ OUT_OF_BOUNDS = [
     ("DEADLINE_S", "0", "0"),
     ("CONNECT_TIMEOUT_S", "0", "0"),
     ("MAX_CONNECTIONS", "0", "1"),
+    ("VERTEX_PROJECT", "a/b", "project"),
+    ("VERTEX_LOCATION", "Mars!", "location"),
+    ("VERTEX_ENDPOINT", "https://host/path", "host:port"),
+    ("VERTEX_SAFETY", "hate=never", "low, medium"),
+    ("VERTEX_SAFETY", "rude=low", "harassment"),
+    ("FAST_VERTEX_THINKING", "much", "65536"),
+    ("SLOW_VERTEX_THINKING", "65537", "65536"),
     ("DISCONNECT_GRACE_S", "-1", "0"),
     ("DISCONNECT_GRACE_S", "nan", "0"),
     ("SHUTDOWN_GRACE_S", "3.1", "3"),
@@ -73,7 +81,7 @@ OUT_OF_BOUNDS = [
 @pytest.fixture
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take away what the environment of the tests says."""
-    for name in (*Settings.model_fields, "flash_timeout_s", "pro_timeout_s"):
+    for name in (*Settings.model_fields, *OLD_NAMES):
         monkeypatch.delenv(name.upper(), raising=False)
 
 
@@ -94,6 +102,12 @@ def test_old_names_are_read_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """FLASH_TIMEOUT_S and PRO_TIMEOUT_S are other names of the lanes' timeouts."""
     settings = read(monkeypatch, FLASH_TIMEOUT_S="3", PRO_TIMEOUT_S="12")
     assert (settings.fast_timeout_s, settings.slow_timeout_s) == (3.0, 12.0)
+
+
+def test_names_of_google_cloud_are_read_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """GOOGLE_CLOUD_PROJECT and GOOGLE_CLOUD_LOCATION are other names of the project and the location."""
+    settings = read(monkeypatch, GOOGLE_CLOUD_PROJECT="mine", GOOGLE_CLOUD_LOCATION="eu")
+    assert (settings.vertex_project, settings.vertex_location) == ("mine", "eu")
 
 
 def test_the_newer_name_wins(monkeypatch: pytest.MonkeyPatch) -> None:

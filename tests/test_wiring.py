@@ -5,6 +5,7 @@ from pydantic import SecretStr
 
 from app.errors import StartupError, UnknownModel
 from app.llm.local_child import LocalServers
+from app.llm.vertex_regions import Regions
 from app.settings import Settings
 from app.wiring import models
 
@@ -23,7 +24,7 @@ SCRIPTED = {"fast_model": "scripted:fast", "slow_model": "scripted:slow"}
 def test_the_shared_key_goes_to_the_shared_host_alone(own: dict[str, object], key: str | None) -> None:
     """A lane with a base URL of its own gets its own key or none, never the one meant for another host."""
     settings = Settings(**{**SCRIPTED, "openai_api_key": SecretStr("shared"), **own})  # type: ignore[arg-type]
-    assert models.options(settings, "fast", LocalServers()).api_key == key
+    assert models.options(settings, "fast", models.Shared(LocalServers(), Regions())).api_key == key
 
 
 def test_an_unknown_model_stops_the_start() -> None:

@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from app.llm.local_child import LocalServers
+from app.llm.vertex_access import VertexAccess
+from app.llm.vertex_regions import Regions
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,3 +19,5 @@ class ProviderOptions:
     home: Path | None = None
     keep_connections: bool = True
     local_servers: LocalServers = field(default_factory=LocalServers, repr=False, compare=False)
+    vertex: VertexAccess = field(default_factory=VertexAccess)
+    regions: Regions = field(default_factory=Regions, repr=False, compare=False)

@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
@@ -18,6 +18,8 @@ from app.llm.catalogue import Catalogue
 from app.llm.local_child import LocalServers
 from app.llm.model import Warming
 from app.llm.options import ProviderOptions
+from app.llm.vertex_access import VertexAccess
+from app.llm.vertex_regions import Regions
 from app.question import LANES, Caller, Key, LaneAsk, LaneName, Question, scope_of
 from app.record.prices import PriceBook, Tariff, read_overrides
 from app.settings import Settings
@@ -26,15 +28,28 @@ from app.wiring.readiness import Readiness
 log = logging.getLogger(__name__)
 
 # Loaded when first named: their libraries are heavy, or not installed everywhere.
-PROVIDERS = {"openai": "app.llm.openai", "local": "app.llm.local", "scripted": "app.llm.scripted"}
+PROVIDERS = {
+    "vertex": "app.llm.vertex",
+    "openai": "app.llm.openai",
+    "local": "app.llm.local",
+    "scripted": "app.llm.scripted",
+}
 WRAPPERS = {"deliberate": "app.llm.deliberate"}
 PRICES = "app.record.list_prices"
+VERTEX_SDK = "app.llm.vertex_sdk"
+
+
+class Shared(NamedTuple):
+    """What the lanes' models have together."""
+
+    servers: LocalServers
+    regions: Regions
 
 
 def open_catalogue(settings: Settings) -> Catalogue:
     """Models by name. Raises StartupError when a configured one is not known."""
-    servers = LocalServers()
-    access: dict[LaneName, ProviderOptions] = {lane: options(settings, lane, servers) for lane in LANES}
+    shared = Shared(LocalServers(), Regions(partial(importlib.import_module, VERTEX_SDK)))
+    access: dict[LaneName, ProviderOptions] = {lane: options(settings, lane, shared) for lane in LANES}
     catalogue = Catalogue(
         {name: _loader(module, "open_model") for name, module in PROVIDERS.items()},
         {name: _loader(module, "wrap") for name, module in WRAPPERS.items()},
@@ -53,7 +68,7 @@ def _loader(module: str, attribute: str) -> Callable[[], Any]:
     return lambda: getattr(importlib.import_module(module), attribute)
 
 
-def options(settings: Settings, lane: LaneName, servers: LocalServers) -> ProviderOptions:
+def options(settings: Settings, lane: LaneName, shared: Shared) -> ProviderOptions:
     """A lane's access to its provider: its own base URL and key, else those of both lanes.
 
     A lane with a base URL of its own never gets the shared key, which was meant for another host.
@@ -68,7 +83,22 @@ def options(settings: Settings, lane: LaneName, servers: LocalServers) -> Provid
         connect_timeout_s=settings.connect_timeout_s,
         max_connections=settings.max_connections,
         home=settings.tandem_home,
-        local_servers=servers,
+        local_servers=shared.servers,
+        vertex=vertex_access(settings),
+        regions=shared.regions,
+    )
+
+
+def vertex_access(settings: Settings) -> VertexAccess:
+    """The lanes' access to Vertex AI."""
+    return VertexAccess(
+        project=settings.vertex_project,
+        location=settings.vertex_location,
+        endpoint=settings.vertex_endpoint,
+        fast_thinking=settings.fast_vertex_thinking,
+        slow_thinking=settings.slow_vertex_thinking,
+        slow_thoughts=settings.slow_vertex_thoughts,
+        safety=settings.vertex_safety,
     )
 
 
@@ -97,6 +127,7 @@ def versions(settings: Settings) -> Callable[[LaneName, str], str]:
     names = map(_innermost, configured(settings).values())
     try:
         addresses = {lane: _public(_base_url(settings, lane)) for lane in LANES}
+        vertex = {lane: vertex_access(settings).version(urgent=lane == "fast") for lane in LANES}
         weights = {name: _local_version(name) for name in names if name.startswith("local:")}
     except (ValueError, OSError) as error:
         what = "the address in an OPENAI_BASE_URL, or the file of a local model,"  # which may hold a password
@@ -104,7 +135,8 @@ def versions(settings: Settings) -> Callable[[LaneName, str], str]:
 
     def version(lane: LaneName, model: str) -> str:
         name = _innermost(model)
-        return addresses[lane] if name.startswith("openai:") else weights.get(name, "")
+        remote = {"openai": addresses, "vertex": vertex}.get(name.partition(":")[0])
+        return weights.get(name, "") if remote is None else remote[lane]
 
     return version
 
