@@ -95,7 +95,7 @@ class FakeVertex:
                     await self._do(step, context)
                 else:
                     yield step.SerializeToString()
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, GeneratorExit):  # while it pauses, or while it sends
             self.cancelled += 1
             raise
         finally:

@@ -9,8 +9,6 @@ from collections.abc import AsyncGenerator
 from importlib.util import find_spec
 from typing import Any, Final
 
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt
-
 from app.errors import ModelError
 from app.events import clean
 from app.llm import vertex_failures as failures
@@ -97,13 +95,15 @@ class VertexModel:
 
     async def _begun(self, sdk: Any, line: Any, request: Any) -> tuple[Any, Any]:  # noqa: ANN401  # untyped libraries
         """A call and the bytes of its first message; asked again while that may help."""
-        retrying = AsyncRetrying(
-            retry=retry_if_exception_type(_Passing), stop=stop_after_attempt(ATTEMPTS), wait=_wait, reraise=True
-        )
-        try:
-            return await retrying(self._begin, sdk, line, request)
-        except _Passing as passing:
-            raise passing.error from passing.__cause__
+        for more in reversed(range(ATTEMPTS)):
+            try:
+                return await self._begin(sdk, line, request)
+            except _Passing as passing:
+                if not more:
+                    raise passing.error from passing.__cause__
+                wait_s = passing.wait_s
+            await asyncio.sleep(wait_s)
+        raise AssertionError("unreachable")
 
     async def _begin(self, sdk: Any, line: Any, request: Any) -> tuple[Any, Any]:  # noqa: ANN401  # untyped libraries
         """One attempt; a call that fails or is given up is cancelled."""
@@ -151,12 +151,6 @@ def _let_think(config: Any, thinking: Thinking) -> None:  # noqa: ANN401  # a pr
         config.thinking_level = thinking.level
     if thinking.shown:
         config.include_thoughts = True
-
-
-def _wait(state: RetryCallState) -> float:
-    """As long as the failure said."""
-    error = state.outcome.exception() if state.outcome is not None else None
-    return error.wait_s if isinstance(error, _Passing) else 0.0
 
 
 def _judged(sdk: Any, error: Any, *, connected: bool) -> Exception:  # noqa: ANN401  # untyped libraries
