@@ -15,9 +15,12 @@ from collections import Counter, deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Literal
 
 import grpc
+from google.auth.credentials import Credentials
+from google.auth.exceptions import RefreshError
 from google.protobuf.duration_pb2 import Duration
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
@@ -130,6 +133,21 @@ class FakeVertex:
         for link in set(self.links):
             link.harm(how)
         await asyncio.Event().wait()
+
+
+class Tokens(Credentials):  # type: ignore[misc]  # the library has no types
+    """Credentials that get a token that many times, each old at once."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__()
+        self._times = times
+
+    def refresh(self, request: Any) -> None:  # noqa: ARG002  # as the library calls it
+        """Get one, from nobody."""
+        self._times -= 1
+        if self._times < 0:
+            raise RefreshError("secret words of the token service")
+        self.token, self.expiry = "a-token", datetime(2000, 1, 1)  # noqa: DTZ001  # as the library wants it
 
 
 class _Link(asyncio.Protocol):
@@ -273,17 +291,35 @@ def _tokens(want: dict[str, int]) -> Iterator[Step]:
     yield counted(say(finish=want.get("fin", 1)), 7, count - thinking, thinking, cached=2)
 
 
+async def _serve(fake: FakeVertex, credentials: Any) -> tuple[Any, int]:
+    """The server and its port; with credentials it speaks TLS."""
+    server = grpc.aio.server()
+    handler = grpc.unary_stream_rpc_method_handler(fake.answer)
+    _, service, method = vertex_sdk.METHOD.split("/")
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {method: handler}),))
+    secure = credentials is not None
+    port = server.add_secure_port("127.0.0.1:0", credentials) if secure else server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    return server, port
+
+
+@asynccontextmanager
+async def fake_vertex_over_tls(key: bytes, certificate: bytes) -> AsyncIterator[FakeVertex]:
+    """The server on loopback, without the relay, which could not read what passes."""
+    fake = FakeVertex()
+    server, fake.port = await _serve(fake, grpc.ssl_server_credentials([(key, certificate)]))
+    try:
+        yield fake
+    finally:
+        await server.stop(None)
+
+
 @asynccontextmanager
 async def fake_vertex(**scripts: tuple[Step, ...]) -> AsyncIterator[FakeVertex]:
     """The server on loopback, in the running loop, until the block ends."""
     fake = FakeVertex(scripts=scripts)
     fake.idle.set()
-    server = grpc.aio.server()
-    handler = grpc.unary_stream_rpc_method_handler(fake.answer)
-    _, service, method = vertex_sdk.METHOD.split("/")
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {method: handler}),))
-    behind = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
+    server, behind = await _serve(fake, None)
     relay = await asyncio.get_running_loop().create_server(lambda: _Link(fake, behind), "127.0.0.1", 0)
     fake.port = relay.sockets[0].getsockname()[1]
     try:

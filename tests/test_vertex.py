@@ -3,8 +3,10 @@
 import asyncio
 import importlib
 import os
+import subprocess
 import sys
 from contextlib import aclosing, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -320,6 +322,34 @@ async def test_no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
         await model.warm()
     assert caught.value.reason == "credentials_missing"
     await model.close()
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a key and a certificate of localhost; gRPC reads the one for all that this process trusts once."""
+    folder = tmp_path_factory.mktemp("tls")
+    words = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost"
+    subprocess.run([*words.split(), "-keyout", folder / "key", "-out", folder / "crt"], check=True, capture_output=True)
+    return folder
+
+
+@pytest.mark.parametrize(("times", "reason"), [(2, None), (1, "credentials_missing")])
+async def test_a_token_goes_along(
+    times: int, reason: str | None, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over TLS every call has a token, which is fetched anew when it is old; without one nothing is asked."""
+    play, sdk = fakes(), load()
+    monkeypatch.setenv("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH", str(certificate / "crt"))
+    monkeypatch.setattr(sdk.google.auth, "default", lambda **_: (play.Tokens(times), "p"))
+    key, crt = ((certificate / name).read_bytes() for name in ("key", "crt"))
+    async with play.fake_vertex_over_tls(key, crt) as fake:
+        access = VertexAccess("p", endpoint=f"localhost:{fake.port}")
+        model = vertex.open_model("1t", ProviderOptions(vertex=access, regions=Regions(load)))
+        _, error = await collect(model)
+        await model.close()
+    assert (error and error.reason) == reason
+    assert error is None or "secret" not in error.message
+    assert [asked["authorization"] for asked in fake.metadata] == ["Bearer a-token"] * (reason is None)
 
 
 @pytest.mark.parametrize("name", ["1t-60000ttft", "3t-stall2", "400t-10ms"])

@@ -46,7 +46,7 @@ def status(error: Any, *, answering: bool, connected: bool = True) -> ModelError
     """The end of a call with anything but OK; answering: the answer had begun; connected: there was a connection."""
     name, detail = error.code().name, error.details() or ""
     if _UNSIGNED in detail:
-        return ModelError("credentials_missing", "Google gives no token for the credentials any more; look at them.")
+        return ModelError("credentials_missing", "Google gave no token for the credentials.", retryable=True)
     if _TOO_LARGE in detail:
         return ModelError("upstream_malformed", "Vertex AI sent too large a message.")
     if name == "CANCELLED" or _RESET in detail or (answering and name in _BROKEN):
