@@ -141,11 +141,12 @@ async def test_text_of_any_kind() -> None:
     odd = "NUL \0 lines \u2028\u2029\x85 \U0001f600 é"
     async with fake_vertex(odd=(play.say(), b"", play.say(odd, "", "x"), play.say(finish=1))) as fake:
         model = await open_vertex("odd", fake)
-        items, error = await collect(model, Prompt((Message("user", "a \ud800 b"),)))
+        items, error = await collect(model, Prompt((Message("system", "\udfff"), Message("user", "a \ud800 b"))))
         await model.close()
     assert error is None
     assert items[0] == [Piece("answer", odd), Piece("answer", "x")]
     assert fake.received[0].contents[0].parts[0].text == "a \ufffd b"
+    assert fake.received[0].system_instruction.parts[0].text == "\ufffd"
 
 
 async def test_what_is_asked() -> None:
