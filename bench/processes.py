@@ -67,14 +67,14 @@ class Child:
         self._process.kill()
         self._process.wait()
 
-    def await_ready(self, ready: Callable[[], bool], within_s: float = 60.0) -> None:
+    def await_ready(self, ready: Callable[[], bool], within_s: float = 60.0, every_s: float = 0.05) -> None:
         """Return when it is; RuntimeError with the end of its output when it died or takes too long."""
         deadline = time.monotonic() + within_s
         while not ready():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 said = self._log.read_text(errors="replace")[-2000:]
                 raise RuntimeError(f"`python -m {self._command}` did not come up:\n{said}")
-            time.sleep(0.05)
+            time.sleep(every_s)
 
 
 def environment(own: Mapping[str, str]) -> dict[str, str]:

@@ -14,13 +14,14 @@ from rich.console import Console
 from rich.table import Table
 
 from app.errors import TandemError
+from app.failing import clear_errors
 from app.postgres.letters import Letters
 from app.postgres.runs import RunStore
 from app.record.codec import Undecodable, decode
 from app.record.directory import LETTERS
 from app.record.store import DeadLetter, EntryRejected, Filed
 from app.settings import Settings, read_settings
-from app.wiring.commands import clear_errors, opened
+from app.wiring.commands import opened
 
 
 class Unreadable(TandemError):

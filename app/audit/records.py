@@ -18,6 +18,7 @@ from rich.progress import Progress
 from app.experiments import exporting
 from app.experiments.feedback import Feedback
 from app.experiments.list import Filters
+from app.failing import clear_errors
 from app.postgres.experiments import Experiments
 from app.postgres.runs import RunStore
 from app.question import Caller
@@ -27,7 +28,7 @@ from app.record.redaction import Redactor
 from app.record.replay import Replay
 from app.record.store import DeadLetter, EntryRejected, Filed
 from app.settings import Settings, read_settings
-from app.wiring.commands import clear_errors, opened
+from app.wiring.commands import opened
 
 BATCH = 100
 
@@ -128,8 +129,8 @@ async def _import(settings: Settings, file: Path, experiment: str, caller: Calle
     """Store batch by batch; of a file with a wrong line everything before that line."""
     console, fates = Console(), Counter[str]()
     redact = Redactor(settings.audit_content, settings.audit_max_text_chars)
-    async with opened(settings) as (dsn, pool):
-        store, past = RunStore(pool), Experiments(pool, dsn)
+    async with opened(settings) as (way, pool):
+        store, past = RunStore(pool), Experiments(pool, way)
         first = await past.first_import(caller, experiment) or datetime.now(UTC) - timedelta(days=1)
         source = _Until(
             read_file(file, Import(caller, experiment, first.replace(hour=0, minute=0, second=0, microsecond=0)))
@@ -186,8 +187,8 @@ def export(
 async def _export(
     settings: Settings, sink: BinaryIO, encoder: exporting.Encoder, caller: Caller, *, payload: bool
 ) -> None:
-    async with opened(settings) as (dsn, pool):
-        found = await Experiments(pool, dsn).export(caller, Filters(), payload=payload)
+    async with opened(settings) as (way, pool):
+        found = await Experiments(pool, way).export(caller, Filters(), payload=payload)
         with contextlib.closing(found):
             while records := await found.batch():
                 sink.write(encoder.encode(records))

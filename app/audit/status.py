@@ -12,10 +12,11 @@ from rich.console import Console
 from rich.table import Table
 
 from app.errors import TandemError
+from app.failing import clear_errors
 from app.postgres.letters import Letters, Overview
 from app.record.directory import LETTERS
 from app.settings import Settings, read_settings
-from app.wiring.commands import clear_errors, opened
+from app.wiring.commands import opened
 
 Url = Annotated[str, typer.Option(envvar="TANDEM_URL", help="The running server, if there is one.")]
 LOCAL_URL = "http://127.0.0.1:8080"

@@ -10,7 +10,7 @@ from rich.table import Column, Table
 
 from app.caching.server import LOCAL_URL, Url, server
 from app.errors import MalformedRequest
-from app.wiring.commands import clear_errors
+from app.failing import clear_errors
 
 _FINGERPRINT: Final = re.compile(r"[0-9a-f]{64}")
 COUNTS: Final = ("entries", "bytes", "hits", "misses", "errors")

@@ -13,10 +13,11 @@ from rich.table import Table
 
 from app.caching.server import LOCAL_URL, NoTandem, Server, Url, server
 from app.errors import TandemError
+from app.failing import clear_errors
 from app.postgres.questions import most_asked
 from app.settings import Settings, read_settings
 from app.terminal.stream import Refused, Unreachable
-from app.wiring.commands import clear_errors, opened
+from app.wiring.commands import opened
 
 Outcome = Literal["already there", "answered", "failed"]
 SHOWN: Final = 10  # failures that are told one by one

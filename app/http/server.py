@@ -6,7 +6,7 @@ import socket
 from collections.abc import Awaitable, Callable
 from functools import partial
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 from starlette.types import ASGIApp
 from uvicorn import Config, Server
@@ -19,8 +19,17 @@ log = logging.getLogger(__name__)
 
 MAX_HEAD_BYTES = 64 * 1024
 LINE_BYTES = 4  # what stands around the name and the value of a header
+LINGER_S = 2.0  # for what a client still sends of a request that has had its reply
 CLOSE_S = 1.0  # for connections to close once every stream has ended
 BACKLOG = 4096
+
+
+class Parting(NamedTuple):
+    """What a request writes its reply to when the connection ends with it: the transport, but for how it is closed."""
+
+    write: Callable[[bytes], None]
+    is_closing: Callable[[], bool]
+    close: Callable[[], None]
 
 
 class Protocol(HttpToolsProtocol):
@@ -30,8 +39,8 @@ class Protocol(HttpToolsProtocol):
     a connection waits for its buffer, for ever when nobody reads.
     """
 
-    # Beside the parent's dict, which with seven more names would be too large to share its keys.
-    __slots__ = ("_head_bytes", "_in_body", "_lost", "_pending", "_send_timeout_s", "_unread", "_watch")
+    # Beside the parent's dict, which with eight more names would be too large to share its keys.
+    __slots__ = ("_head_bytes", "_in_body", "_lingering", "_lost", "_pending", "_send_timeout_s", "_unread", "_watch")
 
     def __init__(self, *args: Any, send_timeout_s: float, **kwargs: Any) -> None:  # noqa: ANN401  # uvicorn's own
         super().__init__(*args, **kwargs)
@@ -41,6 +50,7 @@ class Protocol(HttpToolsProtocol):
         self._in_body = False
         self._unread = 0
         self._watch: asyncio.TimerHandle | None = None
+        self._lingering: asyncio.TimerHandle | None = None
         self._lost: asyncio.Future[None] = self.loop.create_future()
 
     def data_received(self, data: bytes) -> None:
@@ -76,6 +86,17 @@ class Protocol(HttpToolsProtocol):
         self._in_body = True
         if not self.transport.is_closing():
             super().on_headers_complete()
+            if not self.cycle.keep_alive:
+                parting = Parting(self.transport.write, self.transport.is_closing, self._part)
+                self.cycle.transport = parting  # type: ignore[assignment]  # all that a cycle needs of one
+
+    def _part(self) -> None:
+        """Close after a reply. Nobody who still sends may be reset, or the reply would be lost with the connection."""
+        if not self.cycle.more_body:
+            self.transport.close()
+        elif not self.transport.is_closing():
+            self.transport.write_eof()
+            self._lingering = self.loop.call_later(LINGER_S, self.transport.abort)
 
     def on_body(self, body: bytes) -> None:
         """A part of the body, which its reader bounds."""
@@ -86,6 +107,8 @@ class Protocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """The request is whole. Reading goes on, to see the client leave, unless requests wait for their turn."""
         self._pending = 0
+        if self._lingering is not None:
+            self.transport.close()
         if not self.transport.is_closing():
             super().on_message_complete()
             if not self.pipeline:
@@ -118,6 +141,8 @@ class Protocol(HttpToolsProtocol):
         super().connection_lost(exc)
         self._lost.set_result(None)
         self._end_watch()
+        if self._lingering is not None:
+            self._lingering.cancel()
 
     def _begin_watch(self) -> None:
         self._end_watch()
@@ -201,7 +226,7 @@ def build(
         http=partial(Protocol, send_timeout_s=send_timeout_s),  # type: ignore[arg-type]  # called like the class
         loop="auto",
         ws="none",
-        lifespan="on",
+        lifespan="off",  # what is opened and closed is not the application's
         log_config=None,
         access_log=False,
         server_header=False,

@@ -1,0 +1,62 @@
+"""A server that listens before its parts stand, and the commands that are imported when they are called."""
+
+import asyncio
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+from starlette.responses import PlainTextResponse
+from typer.testing import CliRunner
+
+from app.cli import COMMANDS, app
+from app.http.opening import Opening
+
+ROOT = Path(__file__).parent.parent
+# What a server needs, but not to listen; and what only a terminal needs.
+LATER = {"fastapi", "asyncpg", "tenacity", "genai_prices", "grpc", "rich", "httpx", "app.wiring", "app.main"}
+
+
+@pytest.fixture
+def opening() -> Opening:
+    """Nothing stands yet."""
+    return Opening()
+
+
+def client(opening: Opening) -> httpx.AsyncClient:
+    """A client of it."""
+    return httpx.AsyncClient(transport=httpx.ASGITransport(opening), base_url="http://127.0.0.1")
+
+
+async def test_alive_before_it_stands(opening: Opening) -> None:
+    """While the parts are being opened the process says that it is alive, and that nothing should be sent to it."""
+    async with client(opening) as http:
+        live, ready = [await http.get(f"/health/{of}") for of in ("live", "ready")]
+    assert (live.status_code, live.json()) == (200, {"status": "ok"})
+    assert (ready.status_code, ready.json()["checks"]) == (503, {"process": "starting"})
+
+
+async def test_who_comes_early_waits(opening: Opening) -> None:
+    """A request that comes before the application stands is answered by it; so is every later one."""
+    async with client(opening) as http:
+        early = asyncio.create_task(http.get("/v1/reason"))
+        await asyncio.sleep(0.01)
+        assert not early.done()
+        opening.open(PlainTextResponse("the application"))
+        assert [(await early).text, (await http.get("/health/live")).text] == ["the application"] * 2
+
+
+def test_listening_imports_little() -> None:
+    """What answers first imports neither the framework nor the database's driver nor anything of a terminal."""
+    shown = f"import sys, app.cli, app.commands.serve; print({LATER} & sys.modules.keys())"
+    done = subprocess.run([sys.executable, "-c", shown], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+def test_every_command_is_there() -> None:
+    """The help names every command with what it does, and a name that is none is told."""
+    told = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "200"}).stdout
+    assert [name for name in COMMANDS if f" {name} " not in told] == []
+    unknown = CliRunner().invoke(app, ["nothing"])
+    assert (unknown.exit_code, "No such command" in unknown.stderr) == (2, True)
