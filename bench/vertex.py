@@ -9,7 +9,8 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
 from typing import Annotated, Any
@@ -51,17 +52,24 @@ def bench(
     blocks: Annotated[int, typer.Option(min=1, help="The table has medians of so many.")] = 3,
 ) -> None:
     """Print both costs and their ratio."""
-    command = [sys.executable, "-c", SERVER, str(messages), str(gap_s)]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as server:
-        try:
-            assert server.stdout is not None
-            costs = uvloop.run(_measure(int(server.stdout.readline()), streams, blocks))
-        finally:
-            server.kill()
+    with upstream(messages, gap_s) as port:
+        costs = uvloop.run(_measure(port, streams, blocks))
     medians = {name: statistics.median(times) / streams / messages * 1e6 for name, times in costs.items()}
     for name, cost in medians.items():
         print(f"{name:9} {cost:7.1f} us a message")
     print(f"ratio     {medians['provider'] / medians['reader']:7.2f}")
+
+
+@contextmanager
+def upstream(messages: int, gap_s: float) -> Iterator[int]:
+    """A gRPC server in a process of its own that answers the model `bench` so; its port."""
+    command = [sys.executable, "-c", SERVER, str(messages), str(gap_s)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            yield int(server.stdout.readline())
+        finally:
+            server.kill()
 
 
 async def _measure(port: int, streams: int, blocks: int) -> dict[str, list[float]]:
@@ -88,6 +96,7 @@ async def _measure(port: int, streams: int, blocks: int) -> dict[str, list[float
             before = time.process_time()
             await asyncio.gather(*(ask() for _ in range(streams)))
             costs[name].append(time.process_time() - before)
+    assert len(model.region.lines) == 1  # one channel, which has one connection
     await line.close()
     await model.close()
     return costs

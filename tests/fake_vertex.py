@@ -37,10 +37,11 @@ _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 @dataclass(frozen=True)
 class Fail:
-    """The call ends with that status; wait_ms goes into a RetryInfo."""
+    """The call ends with that status; wait_ms goes into a RetryInfo; the message is padded with so many letters."""
 
     code: int
     wait_ms: int | None = None
+    padding: int = 0
 
 
 @dataclass(frozen=True)
@@ -114,13 +115,15 @@ class FakeVertex:
         elif isinstance(step, Fail):
             await self._fail(step, context)
         elif isinstance(step, Harm):
+            with suppress(grpc.aio.UsageError):  # it has been sent; before it nobody knows the stream's number
+                await context.send_initial_metadata(())
             await self._harm(step.how)
         else:
             await asyncio.Event().wait()
 
     async def _fail(self, fail: Fail, context: Any) -> None:
         code = _CODES[fail.code]
-        message = f"fake {code.name} with Bearer {SECRET}"
+        message = f"fake {code.name} with Bearer {SECRET}" + "x" * fail.padding
         if fail.wait_ms is not None:
             status = Status(code=fail.code, message=message)
             delay = Duration(seconds=fail.wait_ms // 1000, nanos=fail.wait_ms % 1000 * 1_000_000)

@@ -5,13 +5,14 @@ import importlib
 import os
 import subprocess
 import sys
+from collections.abc import AsyncIterator
 from contextlib import aclosing, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import pytest_asyncio
 from raw_upstream import raw_upstream
-from servers import serving
 from vertex_models import fake_vertex, fakes, load, open_vertex, tasks
 
 from app.errors import ModelError
@@ -23,8 +24,11 @@ from app.llm.vertex_access import VertexAccess
 from app.llm.vertex_regions import Regions
 from app.question import Message
 
+if TYPE_CHECKING:
+    from fake_vertex import FakeVertex
+
+Shared = tuple["FakeVertex", Regions]
 PROMPT = Prompt((Message("user", "Why?"),))
-CLOSE_S = 0.25
 
 # What the service says, and what that is to a lane: reason, outcome, retryable, and how often it was asked.
 FAILURES = {
@@ -43,6 +47,8 @@ FAILURES = {
     "e2": ("upstream_error", "failed", True, 1),
     "e12": ("upstream_malformed", "failed", False, 1),
     "1t-drop0": ("upstream_unavailable", "failed", True, 3),
+    "1t-goaway0": ("upstream_unavailable", "failed", True, 3),
+    "1t-rst0": ("upstream_cut", "failed", True, 1),
     "9t-cut2": ("upstream_cut", "incomplete", True, 1),
     "9t-rst2": ("upstream_cut", "incomplete", True, 1),
     "9t-goaway2": ("upstream_cut", "incomplete", True, 1),
@@ -90,14 +96,25 @@ def said(items: list[Item]) -> list[Piece]:
     return [piece for item in items if isinstance(item, list) for piece in item]
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared() -> AsyncIterator[Shared]:
+    """One server, and one region that stays open, for tests that ask a model once."""
+    regions = Regions(load)
+    async with fake_vertex() as fake:
+        holder = await open_vertex("1t", fake, regions)
+        yield fake, regions
+        await holder.close()
+
+
+@pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("name", FAILURES)
-async def test_failures(name: str) -> None:
+async def test_failures(name: str, shared: Shared) -> None:
     """A failure has a stable reason, is tried again only where that is safe and useful, and shows no secret."""
     reason, outcome, retryable, asked = FAILURES[name]
-    async with fake_vertex() as fake:
-        model = await open_vertex(name, fake)
-        items, error = await collect(model)
-        await model.close()
+    fake, regions = shared
+    model = await open_vertex(name, fake, regions)
+    items, error = await collect(model)
+    await model.close()
     assert error is not None
     assert (error.reason, error.outcome, error.retryable, fake.calls[name]) == (reason, outcome, retryable, asked)
     assert "ya29" not in error.message
@@ -105,13 +122,13 @@ async def test_failures(name: str) -> None:
     assert len(said(items)) == (2 if name[0] in "29" else 0)
 
 
+@pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("name", ["e14x1-3t", "e8x2-wait10-3t"])
-async def test_asked_again(name: str) -> None:
+async def test_asked_again(name: str, shared: Shared) -> None:
     """A failure that passes before the first message costs nothing but the wait."""
-    async with fake_vertex() as fake:
-        model = await open_vertex(name, fake)
-        items, error = await collect(model)
-        await model.close()
+    model = await open_vertex(name, *shared)
+    items, error = await collect(model)
+    await model.close()
     assert (error, len(said(items))) == (None, 3)
 
 
@@ -123,6 +140,21 @@ async def test_whole_after_the_end_marker() -> None:
         items, error = await collect(model)
         await model.close()
     assert (items, error) == ([[Piece("answer", "all")], Finish("stop", play.VERSION)], None)
+
+
+async def test_what_is_too_large() -> None:
+    """A question, a message and a failure that are larger than gRPC takes are told apart, and are no limit of ours."""
+    play = fakes()
+    scripts = {"message": (play.say("x" * (17 << 20)),), "failure": (play.Fail(13, padding=20_000),)}
+    long = Prompt((Message("user", "x" * (5 << 20)),))
+    async with fake_vertex(**scripts) as fake:
+        model, message, failure = [await open_vertex(name, fake) for name in ("1t", "message", "failure")]
+        errors = [(await collect(model, long))[1], (await collect(message))[1], (await collect(failure))[1]]
+        for opened in (model, message, failure):
+            await opened.close()
+    reasons = [error and error.reason for error in errors]
+    assert reasons == ["upstream_bad_request", "upstream_malformed", "upstream_malformed"]
+    assert not any(error and error.retryable for error in errors)
 
 
 async def test_usage_and_thoughts() -> None:
@@ -351,27 +383,6 @@ async def test_a_token_goes_along(
     assert (error and error.reason) == reason
     assert error is None or "secret" not in error.message
     assert [asked["authorization"] for asked in fake.metadata] == ["Bearer a-token"] * (reason is None)
-
-
-@pytest.mark.parametrize("name", ["1t-60000ttft", "3t-stall2", "400t-10ms"])
-@pytest.mark.parametrize("how", ["cancel", "deadline", "leave"])
-async def test_upstream_sees_the_end(how: str, name: str) -> None:
-    """Upstream sees a cancel, a deadline and a client's leaving within 250 ms, before the first token too."""
-    async with fake_vertex() as fake:
-        settings: dict[str, Any] = {"vertex_project": "p", "vertex_endpoint": fake.endpoint, "disconnect_grace_s": 0.0}
-        async with serving(fast_model=f"vertex:{name}", slow_model="scripted:hang", cache=False, **settings) as server:
-            await collect(server.runs._models.get("fast", "vertex:0t"))  # its library is loaded, its line open
-            body = {"input": "Why?", "deadline_s": 0.2 if how == "deadline" else 30.0}
-            async with server.client.stream("POST", "/v1/reason", json=body) as response:
-                while fake.calls[name] == 0:  # noqa: ASYNC110  # what is waited for is told by nobody
-                    await asyncio.sleep(0.005)
-                if how == "cancel":
-                    await server.client.post(f"/v1/runs/{response.headers['x-run-id']}/cancel")
-                elif how == "deadline":
-                    await asyncio.sleep(0.2)
-            await fake.until_idle(CLOSE_S)
-            assert fake.cancelled == 1
-            server.tasks.update(asyncio.all_tasks() - tasks())  # those by which the fake serves
 
 
 async def test_cancelled_while_it_connects() -> None:

@@ -5,6 +5,7 @@ message, and only when the service was unavailable or says itself that a moment'
 """
 
 import asyncio
+import random
 from collections.abc import AsyncGenerator
 from importlib.util import find_spec
 from typing import Any, Final
@@ -21,6 +22,7 @@ SDK: Final = "google.cloud.aiplatform_v1"
 ATTEMPTS: Final = 3
 MOST_WAIT_S: Final = 2.0
 SHORT_WAIT_S: Final = 0.1
+SPREAD: Final = 0.5  # of a wait, on top: those who failed together do not come back together
 
 _ROLES: Final = {"user": "user", "assistant": "model"}
 
@@ -101,7 +103,7 @@ class VertexModel:
             except _Passing as passing:
                 if not more:
                     raise passing.error from passing.__cause__
-                wait_s = passing.wait_s
+                wait_s = passing.wait_s * (1.0 + SPREAD * random.random())  # noqa: S311  # no secret
             await asyncio.sleep(wait_s)
         raise AssertionError("unreachable")
 

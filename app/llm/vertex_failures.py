@@ -38,17 +38,23 @@ _OTHER: Final = _Meaning("upstream_error", True, "Vertex AI reported an error")
 # What a broken connection or stream looks like, as gRPC tells it.
 _BROKEN: Final = frozenset({"UNAVAILABLE", "CANCELLED", "ABORTED"})
 _RESET: Final = "RST_STREAM"
-_UNSIGNED: Final = "from plugin failed"
-_TOO_LARGE: Final = "larger than max"
+
+# What gRPC says of itself, under a status that the service uses for something else; the first that fits.
+_OVERSIZED: Final = _Meaning("upstream_malformed", False, "Vertex AI sent too large a message")
+_WORDS: Final = (
+    ("from plugin failed", _Meaning("credentials_missing", True, "Google gave no token for the credentials")),
+    ("SERVER: Received message larger", _Meaning("upstream_bad_request", False, "The question is too long")),
+    ("Received message larger", _OVERSIZED),
+    ("metadata size exceeds", _OVERSIZED),
+)
 
 
 def status(error: Any, *, answering: bool, connected: bool = True) -> ModelError:  # noqa: ANN401  # an RpcError
     """The end of a call with anything but OK; answering: the answer had begun; connected: there was a connection."""
     name, detail = error.code().name, error.details() or ""
-    if _UNSIGNED in detail:
-        return ModelError("credentials_missing", "Google gave no token for the credentials.", retryable=True)
-    if _TOO_LARGE in detail:
-        return ModelError("upstream_malformed", "Vertex AI sent too large a message.")
+    for words, meaning in _WORDS:
+        if words in detail:
+            return ModelError(meaning.reason, f"{meaning.what}.", retryable=meaning.retryable)
     if name == "CANCELLED" or _RESET in detail or (answering and name in _BROKEN):
         return cut(answering=answering)
     if not connected:
