@@ -96,6 +96,11 @@ class Settings(BaseSettings):
     tandem_home: Path = Field(default_factory=default_home)
     database_url: SecretStr | None = None
     database_pool_size: Annotated[int, Field(ge=1, le=100)] = 5
+    database_statement_cache: Annotated[int, Field(ge=0, le=10_000)] = 100
+    database_iam: bool = False
+    cloudsql_instance: Annotated[str, Field(pattern=r"^([^:/\s]+:)?[^:/\s]+:[^:/\s]+:[^:/\s]+$")] | None = None
+    cloudsql_ip_type: Literal["private", "public", "psc"] = "private"
+    migrate_at_start: bool = True
 
     audit_sink: Literal["spool", "direct"] = "spool"
     audit_full: Literal["refuse", "metadata"] = "refuse"

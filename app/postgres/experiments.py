@@ -19,11 +19,12 @@ from app.experiments.verdicts import Compared, Comparisons, Judged, WaitQuantile
 from app.postgres.cells import OF_VERDICTS, compared, lane_times, of_lane, wait_quantiles, whole_waits
 from app.postgres.conditions import cleaned, conditioned
 from app.postgres.listing import Statement
-from app.postgres.pool import CONNECT_S, Pool, translated
+from app.postgres.pool import Pool, translated
 from app.postgres.queries import QUERIES
 from app.postgres.records import loads, record, usd
 from app.postgres.records import payload as payload_of
 from app.postgres.rollups import READ, Asked, Rollups, arguments_of
+from app.postgres.way import Way, way
 from app.question import Caller
 from app.record.store import EntryRejected, StoreUnavailable
 
@@ -33,16 +34,15 @@ EXPORTS_MAX: Final = 4
 BATCH_ROWS: Final = 100
 PAYLOAD_BATCH_ROWS: Final = 10  # each may hold megabytes
 BATCH_S: Final = 60.0
-IDLE_S: Final = 300  # after which the server gives up a reader that takes nothing
 CLOSE_S: Final = 2.0
 
 
 class Experiments:
-    """Reads and feedback over a pool that stays its owner's; each export opens a connection of its own to dsn."""
+    """Reads and feedback over a pool that stays its owner's; each export opens a connection of its own."""
 
-    def __init__(self, pool: Pool, dsn: str) -> None:
+    def __init__(self, pool: Pool, to: Way | str) -> None:
         self._pool = pool
-        self._dsn = dsn
+        self._way = way(to)
         self._exports: set[Export] = set()
 
     # -- many runs
@@ -92,7 +92,7 @@ class Experiments:
             raise TooManyExports(f"{EXPORTS_MAX} exports are running already; try again in a moment")
         export = Export(self._exports, payload=payload)
         try:
-            await export.open(self._dsn, conditioned("export_runs", filters, caller.id, payload))
+            await export.open(self._way, conditioned("export_runs", filters, caller.id, payload))
         except BaseException:  # cancelled too: nobody has it yet to close it
             export.close()
             raise
@@ -177,20 +177,15 @@ class Export:
         self._cursor: Any = None
         others.add(self)
 
-    async def open(self, dsn: str, statement: Statement) -> None:
+    async def open(self, to: Way, statement: Statement) -> None:
         """Connect and declare the cursor."""
         try:
             with translated():
-                self._connection = await asyncpg.connect(
-                    dsn,
-                    timeout=CONNECT_S,
-                    command_timeout=BATCH_S,
-                    server_settings={
-                        "application_name": "tandem export",
-                        "idle_in_transaction_session_timeout": str(IDLE_S * 1000),
-                    },
+                self._connection = await to.connect(
+                    command_timeout=BATCH_S, server_settings={"application_name": "tandem export"}
                 )
                 await self._connection.transaction(isolation="repeatable_read", readonly=True).start()
+                await self._connection.execute(QUERIES["end_when_idle"])
                 self._cursor = await self._connection.cursor(statement.sql, *statement.arguments)
         except (StoreUnavailable, EntryRejected) as error:
             raise RecordUnavailable("the record cannot be read now") from error

@@ -6,6 +6,10 @@ JOIN run_payloads AS p ON p.run_id = r.run_id AND p.created_at = r.created_at
 LEFT JOIN run_logs AS g ON g.run_id = r.run_id AND g.created_at = r.created_at
 WHERE r.caller = $1 AND r.run_id = ANY ($2::uuid[]);
 
+-- name: end_when_idle
+-- Give up a reader of an export that takes nothing for so long; of this transaction alone, which a pooler lets pass.
+SET LOCAL idle_in_transaction_session_timeout = '5min';
+
 -- name: export_runs
 -- One caller's runs, newest first, with the last attempt of each lane; for a cursor. $1 caller, $2 whether with payloads;
 -- {wanted}: the conditions that are asked for.

@@ -12,10 +12,12 @@ import asyncpg
 
 from app.errors import StartupError
 from app.postgres.queries import QUERIES
+from app.postgres.way import Way, way
 
 logger = logging.getLogger(__name__)
 
 LOCK_KEY = 0x7461_6E64_656D  # "tandem"
+CONNECT_S = 5.0
 TIMEOUT_S = 60.0  # another server's migration included
 _NAME = re.compile(r"(\d{4})_\w+\.sql")
 
@@ -49,19 +51,45 @@ def read(folder: Traversable) -> list[Migration]:
     return found
 
 
-async def migrate(dsn: str, folder: Traversable | None = None) -> list[str]:
+async def migrate(to: Way | str, folder: Traversable | None = None) -> list[str]:
     """Apply what is missing and return its names; servers that do this at the same time wait for each other."""
     migrations = read(folder or shipped())
-    connection = await asyncpg.connect(dsn, timeout=5.0, command_timeout=TIMEOUT_S)
+    connection = await way(to).connect(timeout=CONNECT_S, command_timeout=TIMEOUT_S)
     try:
-        await connection.execute(QUERIES["lock_migrations"], LOCK_KEY)
         return await _apply(connection, migrations)
     finally:
-        await connection.close(timeout=2.0)  # and with it goes the lock
+        await connection.close(timeout=2.0)
 
 
 async def _apply(connection: asyncpg.Connection, migrations: Sequence[Migration]) -> list[str]:
-    """Apply what is missing, under the lock. Versions beyond ours are left alone: a deploy may be rolled back."""
+    """Apply what is missing, each at a savepoint: of those before one that fails nothing is lost.
+
+    The lock ends with the transaction around all, so that it never stays with a server that a pooler lends to others.
+    """
+    names: list[str] = []
+    failure: asyncpg.PostgresError | None = None
+    async with connection.transaction():
+        await connection.execute(QUERIES["lock_migrations"], LOCK_KEY)
+        for migration in await _missing(connection, migrations):
+            try:
+                async with connection.transaction():
+                    await connection.execute(migration.sql)
+                    await connection.execute(
+                        QUERIES["add_migration"], migration.version, migration.name, migration.checksum
+                    )
+            except asyncpg.PostgresError as error:
+                failure = error
+                break
+            names.append(migration.name)
+    for name in names:
+        logger.info("applied migration %s", name)
+    if failure is not None:
+        raise failure
+    return names
+
+
+async def _missing(connection: asyncpg.Connection, migrations: Sequence[Migration]) -> list[Migration]:
+    """What is to be applied, under the lock. Versions beyond ours are left alone: a deploy may be rolled back."""
     await connection.execute(QUERIES["create_migrations_table"])
     applied = {row["version"]: row["checksum"] for row in await connection.fetch(QUERIES["list_migrations"])}
     for migration in migrations:
@@ -70,10 +98,4 @@ async def _apply(connection: asyncpg.Connection, migrations: Sequence[Migration]
                 f"migration {migration.name} was changed after it was applied to this database: restore the file and "
                 "put the change into a new migration"
             )
-    missing = [migration for migration in migrations if migration.version not in applied]
-    for migration in missing:
-        async with connection.transaction():
-            await connection.execute(migration.sql)
-            await connection.execute(QUERIES["add_migration"], migration.version, migration.name, migration.checksum)
-        logger.info("applied migration %s", migration.name)
-    return [migration.name for migration in missing]
+    return [migration for migration in migrations if migration.version not in applied]

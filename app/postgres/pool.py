@@ -3,16 +3,13 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator
-from typing import Self
-from urllib.parse import urlsplit
+from typing import Any, Self
 
 import asyncpg
 
-from app.errors import StartupError
-from app.postgres.fence import install
+from app.postgres.way import CONNECT_S, Way, way
 from app.record.store import EntryRejected, SchemaMismatch, StoreUnavailable
 
-CONNECT_S = 3.0
 ACQUIRE_S = 4.0
 COMMAND_S = 10.0
 CLOSE_S = 1.0
@@ -29,6 +26,11 @@ def translated() -> Iterator[None]:
     """Whatever the driver raises inside becomes an EntryRejected or a StoreUnavailable; the cause is kept."""
     try:
         yield
+    except (asyncpg.DuplicatePreparedStatementError, asyncpg.InvalidSQLStatementNameError) as error:
+        raise StoreUnavailable(
+            f"PostgreSQL mixes up our statements ({error.sqlstate}), as behind a transaction pooler: set "
+            "DATABASE_STATEMENT_CACHE=0"
+        ) from error
     except asyncpg.PostgresError as error:
         state = error.sqlstate or "unknown"
         if state.startswith(_OF_THE_DATA) and state != _OF_A_NEW_PARTITION:
@@ -40,26 +42,14 @@ def translated() -> Iterator[None]:
         raise StoreUnavailable(f"PostgreSQL cannot be reached: {type(error).__name__}") from error
 
 
-def check_dsn(dsn: str) -> None:
-    """Refuse at the start what could never be connected to; the address may hold a password and is not repeated."""
-    try:
-        parts = urlsplit(dsn)
-        valid = parts.scheme in ("postgresql", "postgres") and parts.port != 0
-    except ValueError:
-        valid = False
-    if not valid:
-        raise StartupError("DATABASE_URL is not an address of the form postgresql://user:password@host:5432/name")
-
-
 class Pool:
     """A bounded pool that connects when it is first used, so that a database that is down delays nobody's start.
 
     Owned by one event loop; `async with` opens and closes it.
     """
 
-    def __init__(self, dsn: str, max_size: int = 8) -> None:
-        check_dsn(dsn)
-        self._dsn = dsn
+    def __init__(self, to: Way | str, max_size: int = 8) -> None:
+        self._way = way(to)
         self._max_size = max_size
         self._pool: asyncpg.Pool | None = None
 
@@ -72,9 +62,8 @@ class Pool:
 
     async def open(self) -> None:
         """Make the pool; with a minimum of no connections this touches no network."""
-        install()
         self._pool = await asyncpg.create_pool(
-            self._dsn,
+            connect=self._connect,
             min_size=0,
             max_size=self._max_size,
             timeout=CONNECT_S,
@@ -91,6 +80,10 @@ class Pool:
                 await asyncio.wait_for(pool.close(), CLOSE_S)
             except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
                 pool.terminate()
+
+    async def _connect(self, *_: object, **options: Any) -> asyncpg.Connection:  # noqa: ANN401  # the driver's own
+        """A connection for the pool, whose address is the way's."""
+        return await self._way.connect(**options)
 
     @contextlib.asynccontextmanager
     async def connection(self) -> AsyncIterator[asyncpg.Connection]:

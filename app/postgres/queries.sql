@@ -8,8 +8,8 @@ CREATE TABLE IF NOT EXISTS schema_migrations (
 );
 
 -- name: lock_migrations
--- Wait until no other server migrates this database; the lock ends with the connection. $1 key.
-SELECT pg_advisory_lock($1);
+-- Wait until no other server migrates this database; the lock ends with the transaction. $1 key.
+SELECT pg_advisory_xact_lock($1);
 
 -- name: list_migrations
 -- What was applied, in order.

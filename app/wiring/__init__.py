@@ -55,20 +55,20 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         catalogue = models.open_catalogue(settings)
         stack.push_async_callback(catalogue.close)
         prices = models.open_prices(settings)
-        dsn = await record.open_database(settings, stack)
-        readers, writer = [await stack.enter_async_context(Pool(dsn, n)) for n in (settings.database_pool_size, 1)]
+        way = await record.open_database(settings, stack)
+        readers, writer = [await stack.enter_async_context(Pool(way, n)) for n in (settings.database_pool_size, 1)]
         upkeep = Upkeep(readers, settings.slow_threshold_ms)
         if settings.database_url is None:
-            await record.migrate_own(settings, dsn, upkeep)
+            await record.migrate_own(settings, way, upkeep)
             readiness.database = "ok"
         journal = await stack.enter_async_context(record.open_journal(settings, RunStore(writer), prices))
         chores = Chores(upkeep, instance, record.keep(settings))
         terms = Terms(settings.slow_threshold_ms, models.tariffs(settings, prices), instance)
         make_runs = partial(Runs, catalogue, journal, terms, bounds(settings))
-        runs, found = await answers.open_answers(settings, dsn, make_runs, RunStore(readers), stack)
+        runs, found = await answers.open_answers(settings, way, make_runs, RunStore(readers), stack)
         readiness.runs, readiness.journal, readiness.chores = runs, journal, chores
         _background(stack, models.warm(settings, catalogue, prices, readiness), "warm models")
-        _background(stack, record.keep_house(dsn, upkeep, chores, readiness), "chores")
+        _background(stack, record.keep_house(settings, way, upkeep, chores, readiness), "chores")
         parts = Parts(
             answers=found,
             runs=runs,
@@ -81,7 +81,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             pending=journal,
             requests=RequestLog(readers, settings.slow_threshold_ms),
             request_lines=settings.request_log,
-            past=Past(Experiments(readers, dsn), Rollups(readers, settings.slow_threshold_ms)),
+            past=Past(Experiments(readers, way), Rollups(readers, settings.slow_threshold_ms)),
             mask=record.redactor(settings).remark,
         )
         services = Services(parts, journal)

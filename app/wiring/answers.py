@@ -12,6 +12,7 @@ from app.answers.memory import Memory
 from app.http.parts import Answers
 from app.postgres.answers import PostgresAnswers
 from app.postgres.pool import Pool
+from app.postgres.way import Way
 from app.question import Key
 from app.reasoning.desk import Desk
 from app.reasoning.elsewhere import Elsewhere, Nowhere
@@ -40,7 +41,7 @@ async def _open_redis(settings: Settings, stack: AsyncExitStack) -> Any | None: 
     return await stack.enter_async_context(_redis("client").Client(url, settings.redis_prefix))
 
 
-async def _open_cache(settings: Settings, dsn: str, redis: Any | None, stack: AsyncExitStack) -> Cache | None:  # noqa: ANN401  # as above
+async def _open_cache(settings: Settings, way: Way, redis: Any | None, stack: AsyncExitStack) -> Cache | None:  # noqa: ANN401  # as above
     """The answers, over all levels; where no text may be kept, none outlives this process."""
     if not settings.cache:
         return None
@@ -48,7 +49,7 @@ async def _open_cache(settings: Settings, dsn: str, redis: Any | None, stack: As
     if settings.audit_content in KEEPING_TEXTS:
         if redis is not None:
             levels.append(Bounded(_redis("answers").RedisAnswers(redis), settings.cache_redis_timeout_s))
-        pool = await stack.enter_async_context(Pool(dsn, POOL_SIZE))
+        pool = await stack.enter_async_context(Pool(way, POOL_SIZE))
         levels.append(Bounded(PostgresAnswers(pool), settings.cache_postgres_timeout_s))
     memory = Memory(settings.cache_memory_entries, settings.cache_memory_bytes, settings.cache_memory_s)
     by_class = parse_classes(settings.cache_ttl_by_class)
@@ -82,11 +83,11 @@ async def _open_elsewhere(settings: Settings, redis: Any | None, runs: Runs, sta
 
 
 async def open_answers(
-    settings: Settings, dsn: str, make_runs: Callable[[Keep], Runs], record: Uses, stack: AsyncExitStack
+    settings: Settings, way: Way, make_runs: Callable[[Keep], Runs], record: Uses, stack: AsyncExitStack
 ) -> tuple[Runs, Answers]:
     """The runs, and everything that may answer instead of a new one."""
     redis = await _open_redis(settings, stack)
-    cache = await _open_cache(settings, dsn, redis, stack)
+    cache = await _open_cache(settings, way, redis, stack)
     runs = make_runs(keeper(cache))
     elsewhere = await _open_elsewhere(settings, redis, runs, stack)
     return runs, answers_of(settings, runs, record, cache, elsewhere)

@@ -6,13 +6,14 @@ import socket
 import uuid
 from contextlib import AsyncExitStack
 
-from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
 from app.postgres.chores import DAYS_AHEAD, Chores, Keep
 from app.postgres.migrate import migrate
 from app.postgres.pool import translated
 from app.postgres.runs import RunStore
 from app.postgres.upkeep import Upkeep
+from app.postgres.way import Way
 from app.record.backlog import Limits, Steps
 from app.record.direct import DirectJournal
 from app.record.intake import Intake
@@ -20,8 +21,9 @@ from app.record.journal import SpoolJournal
 from app.record.prices import PriceBook
 from app.record.redaction import Redactor
 from app.record.spool import Spool
-from app.record.store import StoreUnavailable
+from app.record.store import SchemaMismatch, StoreUnavailable
 from app.settings import Settings
+from app.wiring.database import way_to
 from app.wiring.readiness import Readiness
 
 log = logging.getLogger(__name__)
@@ -34,14 +36,14 @@ def instance_name() -> str:
     return f"{socket.gethostname()}-{uuid.uuid4().hex[:12]}"
 
 
-async def open_database(settings: Settings, stack: AsyncExitStack) -> str:
-    """Where the database is: the one that was named, or one of our own that is started here."""
-    if settings.database_url is not None:
-        return settings.database_url.get_secret_value()
+async def open_database(settings: Settings, stack: AsyncExitStack) -> Way:
+    """The way to the database: to the one that was named, or to one of our own that is started here."""
+    named = way_to(settings)
+    if named is not None:
+        return named
     server = importlib.import_module(EMBEDDED).EmbeddedPostgres(settings.tandem_home)
     await stack.enter_async_context(server)
-    dsn: str = server.dsn
-    return dsn
+    return Way(server.dsn)
 
 
 def open_journal(settings: Settings, store: RunStore, prices: PriceBook) -> Intake:
@@ -68,24 +70,32 @@ def keep(settings: Settings) -> Keep:
     return Keep(settings.payload_days, settings.log_days, settings.run_days, settings.instance_silent_s)
 
 
-async def migrate_own(settings: Settings, dsn: str, upkeep: Upkeep) -> None:
+async def migrate_own(settings: Settings, way: Way, upkeep: Upkeep) -> None:
     """Our own database is migrated before we listen.
 
     Nobody else writes there: without a spool, which knows better, what is open now was left by a server that died.
     """
-    await _migrate(dsn, upkeep)
+    await _migrate(way, upkeep)
     if settings.audit_sink == "direct":
         await upkeep.sweep(0.0)
 
 
-async def keep_house(dsn: str, upkeep: Upkeep, chores: Chores, readiness: Readiness) -> None:
-    """Migrate a foreign database behind the listening server, for as long as that takes; then do the chores."""
+async def keep_house(settings: Settings, way: Way, upkeep: Upkeep, chores: Chores, readiness: Readiness) -> None:
+    """Migrate a foreign database behind the listening server, or wait until a job has; then do the chores."""
+
+    def note(state: RetryCallState) -> None:
+        if state.outcome is not None and isinstance(state.outcome.exception(), SchemaMismatch):
+            readiness.database = "waits for `tandem migrate`"
+            log.warning("the database has not the schema that this server needs: run `tandem migrate`")
+
     if readiness.database != "ok":
         retrying = AsyncRetrying(
-            wait=wait_random_exponential(0.2, 10.0), retry=retry_if_exception_type(StoreUnavailable)
+            wait=wait_random_exponential(0.2, 10.0),
+            retry=retry_if_exception_type(StoreUnavailable),
+            before_sleep=note,
         )
         try:
-            await retrying(_migrate, dsn, upkeep)
+            await retrying(_migrate, way if settings.migrate_at_start else None, upkeep)
         except Exception as error:  # the server goes on without its database; /health says why
             log.exception("the database cannot be migrated")
             readiness.database = f"not migrated: {type(error).__name__}"
@@ -94,8 +104,9 @@ async def keep_house(dsn: str, upkeep: Upkeep, chores: Chores, readiness: Readin
     await chores.run()
 
 
-async def _migrate(dsn: str, upkeep: Upkeep) -> None:
+async def _migrate(way: Way | None, upkeep: Upkeep) -> None:
     """The schema, and partitions for today and the days to come before anybody writes there."""
-    with translated():
-        await migrate(dsn)
+    if way is not None:
+        with translated():
+            await migrate(way)
     await upkeep.ensure_partitions(DAYS_AHEAD)
