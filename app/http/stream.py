@@ -14,7 +14,10 @@ from app.http.departure import told_of_departure
 from app.reasoning.log import Log, split
 
 HEADERS = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
-_HEAD = EventSourceResponse(iter(()), headers=HEADERS).raw_headers  # made once
+# There are proxies that compress in spite of no-transform, and hold events back while they do; all leave alone what
+# says that it has been encoded.
+_STREAM_HEADERS = {**HEADERS, "Content-Encoding": "identity"}
+_HEAD = EventSourceResponse(iter(()), headers=_STREAM_HEADERS).raw_headers  # made once
 
 
 class Place(NamedTuple):
@@ -138,4 +141,4 @@ def rest_of(events: bytes, headers: Mapping[str, str]) -> Response:
     """What is left of a run that has ended; 204, which stops an EventSource for good, when that is nothing."""
     if not events:
         return Response(status_code=204, headers=dict(headers))
-    return Response(events, headers={**HEADERS, **headers}, media_type="text/event-stream")
+    return Response(events, headers={**_STREAM_HEADERS, **headers}, media_type="text/event-stream")
