@@ -1,7 +1,7 @@
 # Everything a newcomer or a developer starts. Any make from 3.81 on; recipes are POSIX sh.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench psql lock clean
+.PHONY: help run test check bench psql image lock clean
 
 # What would make .venv read other code than its own, or leave it without compiled files.
 unexport PYTHONDONTWRITEBYTECODE PYTHONHOME PYTHONPATH
@@ -28,9 +28,12 @@ bench: ## Measure the server against a plain pass-through
 psql: ## Open psql on the embedded PostgreSQL
 	@$(venv) laptop && exec .venv/bin/tandem psql $(ARGS)
 
+image: ## Build the container's image with Docker
+	@docker build --tag tandem --build-arg VERSION="$$(sed -n 's/^version = "\(.*\)"$$/\1/p' pyproject.toml)" --build-arg REVISION="$$(git rev-parse HEAD)" $(ARGS) .
+
 lock: ## Resolve the dependencies anew into deploy/locks (ARGS=--upgrade for newer versions)
 	@sh deploy/lock.sh $(ARGS)
 
 clean: ## Remove .venv and every cache
 	@rm -rf .venv build tandem.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
-	@find app tests bench -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+	@find app tests bench deploy -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

