@@ -2,10 +2,10 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
 import platformdirs
-from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.answers.lifetime import parse_classes
@@ -118,15 +118,6 @@ class Settings(BaseSettings):
     run_days: Annotated[int, Field(ge=1, le=36_500)] = 365
     instance_silent_s: Annotated[float, Field(ge=15, le=86_400)] = 60.0
 
-    @model_validator(mode="after")
-    def _public_bind_needs_a_word(self) -> Self:
-        if self.host not in LOOPBACK and not self.allow_anonymous:
-            raise ValueError(
-                f"HOST={self.host} is not a loopback address and AUTH is off: anybody who reaches it could spend your "
-                "money. Set HOST=127.0.0.1, or ALLOW_ANONYMOUS=true if something in front of it lets nobody else in"
-            )
-        return self
-
     @field_validator("cache_ttl_by_class")
     @classmethod
     def _classes(cls, text: str) -> str:
@@ -138,6 +129,14 @@ class Settings(BaseSettings):
     def _safety(cls, text: str) -> str:
         vertex_access.parse_safety(text)
         return text
+
+    def check_bind(self) -> None:
+        """Raise StartupError when to listen would let everybody in."""
+        if self.host not in LOOPBACK and not self.allow_anonymous:
+            raise StartupError(
+                f"HOST={self.host} is not a loopback address and AUTH is off: anybody who reaches it could spend your "
+                "money. Set HOST=127.0.0.1, or ALLOW_ANONYMOUS=true if something in front of it lets nobody else in"
+            )
 
     @property
     def loopback(self) -> bool:

@@ -169,15 +169,18 @@ def test_secrets_are_in_no_message_and_no_repr(monkeypatch: pytest.MonkeyPatch) 
 def test_a_public_bind_needs_a_word(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
     """A server that anybody could reach does not start until ALLOW_ANONYMOUS says that this is meant."""
     with pytest.raises(StartupError, match="ALLOW_ANONYMOUS"):
-        read(monkeypatch, HOST=host)
+        read(monkeypatch, HOST=host).check_bind()
     settings = read(monkeypatch, HOST=host, ALLOW_ANONYMOUS="true")
+    settings.check_bind()
     assert (settings.host, settings.loopback) == (host, False)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1"])
 def test_a_loopback_bind_needs_none(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
     """A server on loopback starts as it is."""
-    assert read(monkeypatch, HOST=host).loopback
+    settings = read(monkeypatch, HOST=host)
+    settings.check_bind()
+    assert settings.loopback
 
 
 def test_an_empty_variable_is_no_variable(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,6 +34,7 @@ def serve() -> None:
     """Serve until SIGTERM or Ctrl-C. Settings are environment variables; RUNBOOK.md lists them."""
     with clear_errors():
         settings = read_settings()
+        settings.check_bind()
         configure(settings.log_format, settings.log_level)
         with (
             contextlib.closing(bind(settings.host, settings.port)) as listener,
