@@ -138,6 +138,7 @@ async def tls_before(socket: str, context: ssl.SSLContext, *, direct: bool) -> A
     """The port of a PostgreSQL that speaks TLS; direct: from the first byte, else once a client asks for it."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer the request for TLS, and carry on inside it."""
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
             if not direct:
                 if await reader.readexactly(8) != b"\x00\x00\x00\x08\x04\xd2\x16\x2f":
@@ -161,6 +162,7 @@ async def saying(reply: bytes, context: ssl.SSLContext) -> AsyncIterator[int]:
     """The port of a thing that speaks TLS, says this once to whoever comes, and then nothing more."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Say that, whatever comes."""
         await reader.read(1)
         writer.write(reply)
         await asyncio.sleep(3600)

@@ -157,6 +157,7 @@ async def let_in(postgres: EmbeddedPostgres, dsn: str) -> AsyncIterator[Callable
     await do(dsn, f'CREATE ROLE "{USER}" SUPERUSER LOGIN; SELECT pg_reload_conf()')
 
     async def change(password: str) -> None:
+        """Give the user another password."""
         await do(dsn, f"ALTER ROLE \"{USER}\" PASSWORD '{password}'")
 
     await change("token-1")

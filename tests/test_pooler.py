@@ -34,6 +34,7 @@ async def test_two_servers_behind_one_pooler(pooled: str, statements: int, caplo
     async with Pool(Way(pooled, statements), 4) as one, Pool(Way(pooled, statements), 4) as two:
 
         async def work(pool: Pool, first: int) -> None:
+            """What a server does: write runs down, keep the house, count."""
             store, upkeep, counts = RunStore(pool), Upkeep(pool), Rollups(pool)
             for n in range(first, first + 4):
                 opened = entries.opening(n)
