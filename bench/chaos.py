@@ -76,6 +76,7 @@ def main(
     seed: Annotated[int, typer.Option(help="What the random moments follow from.")] = 1,
 ) -> None:
     """Kill servers under load and check that the record keeps every promise."""
+    os.umask(0o077)
     console = Console()
     tally = asyncio.run(chaos(kills, a_scene, seed, console))
     table = Table("what", "how many", title="the record after the kills")
@@ -89,5 +90,4 @@ def main(
 
 
 if __name__ == "__main__":
-    os.umask(0o077)
     typer.run(main)
