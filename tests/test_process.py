@@ -234,7 +234,7 @@ def test_sigterm_while_starting_leaves_nothing(moment: str) -> None:
     with fresh_home() as home, starting(home) as server:
         server.until((home / moment).exists)
         server.terminate()
-        assert server.wait(5) == 0, server.stderr
+        assert server.wait(9) == 0, server.stderr
         assert "Traceback" not in server.stderr
         assert left(home, server.pid) == []
 
