@@ -8,9 +8,11 @@ from pathlib import Path
 import httpx
 import pytest
 from starlette.responses import PlainTextResponse
+from starlette.types import Message, Scope
 from typer.testing import CliRunner
 
 from app.cli import COMMANDS, app
+from app.http.departure import CONNECTION
 from app.http.opening import Opening
 
 ROOT = Path(__file__).parent.parent
@@ -45,6 +47,38 @@ async def test_who_comes_early_waits(opening: Opening) -> None:
         assert not early.done()
         opening.open(PlainTextResponse("the application"))
         assert [(await early).text, (await http.get("/health/live")).text] == ["the application"] * 2
+
+
+async def test_who_left_meanwhile_is_forgotten(opening: Opening) -> None:
+    """A request whose client has gone before the application stands never reaches it, so that it asks no model."""
+    lost = asyncio.get_running_loop().create_future()
+    scope = {"type": "http", "path": "/v1/reason", "extensions": {CONNECTION: {"lost": lost}}}
+    reached: list[Scope] = []
+
+    async def receive() -> Message:
+        return {"type": "http.disconnect"}
+
+    async def application(scope: Scope, *_: object) -> None:
+        reached.append(scope)
+
+    early = asyncio.create_task(opening(scope, receive, application))
+    await asyncio.sleep(0)
+    lost.set_result(None)
+    opening.open(application)
+    await early
+    assert reached == []
+
+
+async def test_a_start_that_ends_tells_those_who_wait(opening: Opening) -> None:
+    """When there will be no application, who waits and who comes later is told to ask again elsewhere or later."""
+    async with client(opening) as http:
+        early = asyncio.create_task(http.get("/v1/reason"))
+        await asyncio.sleep(0.01)
+        opening.shut()
+        for answer in (await early, await http.get("/v1/reason")):
+            assert (answer.status_code, answer.json()["code"]) == (503, "shutting_down")
+            assert answer.headers["retry-after"] == "5"
+            assert answer.headers["content-type"] == "application/problem+json"
 
 
 def test_listening_imports_little() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 from processes import LONG, Process, command, fresh_home, left, postgres_of, running, starting
+from redises import free_port
 from seen import Seen, events_in
 
 STREAMS = 50
@@ -230,11 +231,16 @@ def test_invalid_settings_are_named(home: Path, settings: dict[str, str], told: 
 
 @pytest.mark.parametrize("moment", ["postgres.half/base", "postgres/postmaster.pid"])
 def test_sigterm_while_starting_leaves_nothing(moment: str) -> None:
-    """A server that is told to end before it stands goes at once and takes its PostgreSQL along."""
-    with fresh_home() as home, starting(home) as server:
+    """A server that is told to end before it stands goes at once, with its PostgreSQL, and tells those who wait."""
+    port = free_port()
+    with fresh_home() as home, starting(home, PORT=str(port)) as server:
         server.until((home / moment).exists)
-        server.terminate()
-        assert server.wait(9) == 0, server.stderr
+        with socket.create_connection(("127.0.0.1", port), 5) as early:
+            early.sendall(b"GET /v1/runs/x HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert httpx.get(f"http://127.0.0.1:{port}/health/live").status_code == 200
+            server.terminate()
+            assert server.wait(9) == 0, server.stderr
+            assert b'"code": "shutting_down"' in early.recv(4096)
         assert "Traceback" not in server.stderr
         assert left(home, server.pid) == []
 

@@ -69,6 +69,7 @@ class House:
     async def drain(self, grace_s: float) -> None:
         """Let the live runs end; a house that does not stand yet is not built any further."""
         if self._services is None:
+            self._opening.shut()
             self.task.cancel()
         else:
             await self._services.drain(grace_s)
@@ -89,7 +90,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
     opening = Opening()
     house = House(settings, opening, listener.getsockname()[1])
     server = build(opening, house.drain, settings.shutdown_grace_s, settings.send_timeout_s)
-    house.task.add_done_callback(partial(_stop, server))
+    house.task.add_done_callback(partial(_stop, server, opening))
     signal.signal(signal.SIGTERM, partial(_cancel_soon, loop, task))  # once the server has let go of it
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup means it
         signal.signal(signal.SIGHUP, server.handle_exit)  # a terminal that closes is a stop like any other
@@ -106,8 +107,9 @@ def _load() -> tuple[Any, Any]:
     return importlib.import_module(WIRING), importlib.import_module(MAIN)
 
 
-def _stop(server: DrainingServer, _: asyncio.Task[None]) -> None:
+def _stop(server: DrainingServer, opening: Opening, _: asyncio.Task[None]) -> None:
     """A house that could not be built, or is left, needs no server."""
+    opening.shut()
     server.should_exit = True
 
 

@@ -2,12 +2,25 @@
 
 import asyncio
 import json
-from typing import Any
+from typing import Any, Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app.errors import ShuttingDown
+from app.http.departure import CONNECTION
+
 ALIVE = {"status": "ok"}
 STARTING = {"status": "not ready", "checks": {"process": "starting"}}
+# As app/http/problems.py would put it, which imports the framework.
+ENDING: Final = {
+    "type": "about:blank",
+    "title": ShuttingDown.title,
+    "status": ShuttingDown.status,
+    "detail": "this server ends before it has begun; ask again",
+    "code": ShuttingDown.code,
+    "request_id": None,
+}
+_LATER: Final = [(b"retry-after", str(ShuttingDown.retry_after_s).encode())]
 _TOLD: dict[str, tuple[int, dict[str, Any]]] = {
     "/health/live": (200, ALIVE),
     "/health/ready": (503, STARTING),
@@ -15,7 +28,10 @@ _TOLD: dict[str, tuple[int, dict[str, Any]]] = {
 
 
 class Opening:
-    """The application, as soon as there is one. Until then the process is alive and not ready; all else waits."""
+    """The application, as soon as there is one. Until then the process is alive and not ready; all else waits.
+
+    A request whose client leaves meanwhile never reaches the application: it would ask models for nobody.
+    """
 
     def __init__(self) -> None:
         self._app: ASGIApp | None = None
@@ -26,6 +42,10 @@ class Opening:
         self._app = app
         self._opened.set()
 
+    def shut(self) -> None:
+        """There will be no application, unless there is one: those who wait, and who comes now, are told so."""
+        self._opened.set()
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one ASGI scope."""
         if self._app is None:
@@ -33,16 +53,29 @@ class Opening:
                 await _tell(send, *told)
                 return
             await self._opened.wait()
-        assert self._app is not None
-        await self._app(scope, receive, send)
+            if _left(scope):
+                return
+        if self._app is None:
+            await _tell(send, ShuttingDown.status, ENDING, "application/problem+json", *_LATER)
+        else:
+            await self._app(scope, receive, send)
 
 
-async def _tell(send: Send, status: int, body: dict[str, Any]) -> None:
+def _left(scope: Scope) -> bool:
+    """Whether our own server knows that the client has gone."""
+    lost: asyncio.Future[None] | None = scope.get("extensions", {}).get(CONNECTION, {}).get("lost")
+    return lost is not None and lost.done()
+
+
+async def _tell(
+    send: Send, status: int, body: dict[str, Any], kind: str = "application/json", *more: tuple[bytes, bytes]
+) -> None:
     text = json.dumps(body).encode()
     headers = [
-        (b"content-type", b"application/json"),
+        (b"content-type", kind.encode()),
         (b"content-length", str(len(text)).encode()),
         (b"x-content-type-options", b"nosniff"),
+        *more,
     ]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": text})
