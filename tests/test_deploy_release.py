@@ -140,6 +140,14 @@ async def test_soak_with_errors_goes_back(tmp_path: Path, look: str) -> None:
     assert cloud["shares"] == {OLD: 100}
 
 
+async def test_whatever_goes_wrong_goes_back(tmp_path: Path) -> None:
+    """A look that nobody foresaw, as when gcloud prints no JSON, takes the traffic back like any other failure."""
+    cloud = handed(tmp_path, "http://127.0.0.1:1", lines=["Updates are available."])
+    code, said = await step(cloud, "shift")
+    assert (code, cloud["shares"]) == (1, {OLD: 100}), said
+    assert "JSONDecodeError" in said
+
+
 async def test_quiet_soak_asks_itself(tmp_path: Path) -> None:
     """A step in which nobody asked anything ends with a question of its own."""
     async with serving() as server:

@@ -141,7 +141,7 @@ def serving(service: Service, release: Release) -> bool:
     """Whether the new revision has traffic, as far as is known; nobody else's traffic is moved for nothing."""
     try:
         now = service.state()
-    except Failed:
+    except Exception:  # noqa: BLE001  # whatever keeps us from knowing must not keep us from going back
         return True
     return now is None or release.revision in now.shares
 
@@ -166,8 +166,9 @@ def guarded(service: Service, options: argparse.Namespace) -> int:
     except Moved as error:
         say(f"red: {error}; it stays as it is")
         return 1
-    except (Failed, Stopped) as error:
-        say(f"red: {error}")
+    except Exception as error:  # noqa: BLE001  # the one way out: whatever goes wrong, what nobody foresaw too, goes back
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # who cancels twice wants no half of a way back
+        say(f"red: {error}" if isinstance(error, (Failed, Stopped)) else f"red: {type(error).__name__}: {error}")
         return 1 if back(service, release, options) else 2
     return 0
 
