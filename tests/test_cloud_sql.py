@@ -392,7 +392,21 @@ async def test_renewed_ahead_of_its_end() -> None:
     assert await kept.get() == 3
 
 
-async def test_an_error_is_told_and_tried_again() -> None:
+async def test_a_value_that_ends_soon_is_no_storm() -> None:
+    """A source that has only what ends soon is asked once a second at most, however many ask."""
+    source = Source(renewed.AHEAD_S - 1)
+    kept = Renewed("x", source, clock=lambda: source.now)
+    for _ in range(20):
+        await kept.get()
+        await asyncio.sleep(0.001)
+    assert source.calls == 1
+    source.now += renewed.PAUSE_S
+    await kept.get()
+    await eventually(lambda: source.calls == 2)
+
+
+@pytest.mark.parametrize("step_s", [renewed.PAUSE_S, -3600.0], ids=["later", "clock set back"])
+async def test_an_error_is_told_and_tried_again(step_s: float) -> None:
     """A library's error becomes StoreUnavailable without its words; who asks a second later tries again."""
     source = Source(3600)
     source.error = RuntimeError(SECRET)
@@ -403,7 +417,7 @@ async def test_an_error_is_told_and_tried_again() -> None:
     source.error = None
     with pytest.raises(StoreUnavailable, match="RuntimeError"):
         await kept.get()
-    source.now += renewed.PAUSE_S
+    source.now += step_s
     assert await kept.get() == 2
 
 

@@ -15,7 +15,7 @@ AHEAD_S: Final = 240.0  # before its end: a connection that begins now may take 
 WAIT_S: Final = 3.0
 ABANDONED_S: Final = 30.0  # a thread that is not back by then is no longer waited for by anybody
 DOUBT_S: Final = 30.0  # between two doubts
-PAUSE_S: Final = 1.0  # after a failure, which is meanwhile told to whoever asks
+PAUSE_S: Final = 1.0  # between two fetches; a failure is meanwhile told to whoever asks
 
 T = TypeVar("T")
 
@@ -68,7 +68,7 @@ class Renewed(Generic[T]):
         return 0.0 if self._kept is None else self._kept.until - self._clock()
 
     def _start(self) -> asyncio.Future[None]:
-        """The fetch that is under way or failed just now, or a new one."""
+        """The fetch that is under way or ended just now, or a new one."""
         now = self._clock()
         if self._flight is None or self._is_over(self._flight, now - self._began):
             loop = asyncio.get_running_loop()
@@ -82,7 +82,7 @@ class Renewed(Generic[T]):
         """Whether nobody is to wait for that fetch any longer."""
         if not flight.done():
             return age_s >= ABANDONED_S
-        return flight.exception() is None or age_s >= PAUSE_S
+        return not 0.0 <= age_s < PAUSE_S  # below 0 when the clock was set back
 
     def _run(self, loop: asyncio.AbstractEventLoop, flight: asyncio.Future[None]) -> None:
         """In the thread: fetch, and tell the loop, if it is still there."""
