@@ -5,6 +5,7 @@ import importlib
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator
 from contextlib import aclosing, suppress
 from pathlib import Path
@@ -20,8 +21,8 @@ from app.events import Usage
 from app.llm import vertex
 from app.llm.model import Finish, Item, Piece, Prompt
 from app.llm.options import ProviderOptions
-from app.llm.vertex_access import VertexAccess
-from app.llm.vertex_regions import Regions
+from app.llm.vertex_access import Target, VertexAccess
+from app.llm.vertex_regions import Region, Regions
 from app.question import Message
 
 if TYPE_CHECKING:
@@ -400,6 +401,24 @@ async def test_cancelled_while_it_connects() -> None:
             await asking
         assert tasks() == before
         await model.close()
+
+
+async def test_who_gives_up_leaves_one_thread() -> None:
+    """However many questions give up while a token does not come, one thread waits for it, and the next ask uses it."""
+    blocked, loads = threading.Event(), []
+
+    def slow() -> Any:
+        loads.append(blocked.wait(10))
+        return sys
+
+    region = Region(Target("127.0.0.1:1", secure=False), slow)
+    for _ in range(5):
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(region.ready(), 0.01)
+    waiting = asyncio.create_task(region.ready())
+    await asyncio.sleep(0)
+    blocked.set()
+    assert (await waiting, loads) == (sys, [True])
 
 
 async def test_closed_between_attempts() -> None:

@@ -30,14 +30,18 @@ class Region:
     lines: list[Any] = field(default_factory=list)
     _sdk: Any = None
     _credentials: Any = None
-    _loading: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _loading: asyncio.Future[tuple[Any, Any]] | None = None
 
     async def ready(self) -> Any:  # noqa: ANN401  # a module
-        """The module vertex_sdk, loaded in a thread, once there are credentials. Raises ModelError."""
+        """The module vertex_sdk, loaded in a thread, once there are credentials. Raises ModelError.
+
+        Cancelled, who waits leaves the one thread to the others: Google may take minutes to give a token.
+        """
         if self._sdk is None:
-            async with self._loading:
-                if self._sdk is None:
-                    self._credentials, self._sdk = await asyncio.to_thread(self._prepare)
+            if self._loading is None or self._loading.done():
+                self._loading = asyncio.get_running_loop().run_in_executor(None, self._prepare)
+                self._loading.add_done_callback(_noticed)
+            self._credentials, self._sdk = await asyncio.shield(self._loading)
         return self._sdk
 
     def _prepare(self) -> tuple[Any, Any]:
@@ -57,6 +61,12 @@ class Region:
         lines, self.lines = self.lines, []
         for line in lines:
             await line.close()
+
+
+def _noticed(loading: asyncio.Future[tuple[Any, Any]]) -> None:
+    """It may be that nobody waits for a failure any longer."""
+    if not loading.cancelled():
+        loading.exception()
 
 
 class Regions:
