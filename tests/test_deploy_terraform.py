@@ -136,7 +136,7 @@ def test_least_privilege(found: Found) -> None:
         "roles/containeranalysis.notes.editor", "roles/containeranalysis.occurrences.editor",
         "roles/ondemandscanning.admin",
     }  # fmt: skip
-    assert "roles/secretmanager.secretAccessor" not in roles
+    assert not {"roles/secretmanager.secretAccessor", "roles/monitoring.metricWriter"} & roles  # no metric is written
     invokers = {value["member"] for value in found("google_cloud_run_v2_service_iam_member")}
     assert len(invokers) == 3
     assert not invokers & {"allUsers", "allAuthenticatedUsers"}

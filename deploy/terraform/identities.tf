@@ -12,11 +12,10 @@ resource "google_service_account" "build" {
 
 resource "google_project_iam_member" "run" {
   for_each = toset([
-    "roles/aiplatform.user",        # to ask the models
-    "roles/cloudsql.client",        # to find the database and be let through
-    "roles/cloudsql.instanceUser",  # to log in to it
-    "roles/logging.logWriter",      # to write its log
-    "roles/monitoring.metricWriter" # to write metrics
+    "roles/aiplatform.user",       # to ask the models
+    "roles/cloudsql.client",       # to find the database and be let through
+    "roles/cloudsql.instanceUser", # to log in to it
+    "roles/logging.logWriter"      # to write its log
   ])
 
   project = var.project
