@@ -77,14 +77,14 @@ async def run_id_of(page: Page) -> str:
 
 async def record_of(server: Process, run_id: str) -> dict[str, Any]:
     """The record of a run."""
-    async with httpx.AsyncClient(base_url=server.url) as http:
+    async with httpx.AsyncClient(base_url=server.url, verify=False) as http:
         found: dict[str, Any] = (await http.get(f"/v1/runs/{run_id}")).json()
     return found
 
 
 async def runs_of(server: Process) -> set[str]:
     """The runs that the server knows."""
-    async with httpx.AsyncClient(base_url=server.url) as http:
+    async with httpx.AsyncClient(base_url=server.url, verify=False) as http:
         page = (await http.get("/api/experiments", params={"limit": 200})).json()
     return {record["run_id"] for record in page["experiments"]}
 
@@ -122,7 +122,10 @@ async def test_a_joined_run_is_left_and_not_stopped(server: Process, page: Page)
     """A page whose question is being answered already says that it joined; its Stop leaves, and the run goes on."""
     question: dict[str, Any] = {"input": "Will you be joined?", "slow": {"model": "scripted:hang"}}
     await page.route("**/v1/reason", lambda route: route.continue_(post_data=json.dumps(question)))
-    async with httpx.AsyncClient(base_url=server.url) as http, http.stream("POST", "/v1/reason", json=question) as run:
+    async with (
+        httpx.AsyncClient(base_url=server.url, verify=False) as http,
+        http.stream("POST", "/v1/reason", json=question) as run,
+    ):
         await ask(page, question["input"])
         await expect(page.locator("#verdict-text")).to_contain_text("You joined a run", timeout=WAIT_MS)
         await expect(page.locator("[data-lane=fast]")).to_have_attribute("data-role", "preliminary", timeout=WAIT_MS)

@@ -124,7 +124,7 @@ async def test_the_owner_is_killed(dsn: str, redis_url: str, tmp_path: Path) -> 
     slow = lanes(SHORT, "scripted:slow?first=0.1&gap=0.1&tokens=600")
     with starting(tmp_path, **settings) as owner:
         await asyncio.to_thread(owner.until_ready)
-        client = httpx.AsyncClient(base_url=owner.url, timeout=30)
+        client = httpx.AsyncClient(base_url=owner.url, timeout=30, verify=False)
         async with client, serving(dsn, redis_url=redis_url, redis_lease_s=1) as other:
             request = client.build_request("POST", "/v1/reason", json={**QUESTION, **slow})
             first = Tail(await client.send(request, stream=True))
