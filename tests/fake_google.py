@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import datetime as dt
+import functools
 import json
 import ssl
 from collections.abc import AsyncIterator, Callable
@@ -16,8 +17,14 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
 INSTANCE: Final = "proj:europe-west1:main"
-_RSA: Final = rsa.generate_private_key(public_exponent=65537, key_size=2048)  # of the account; made once
 _PEM: Final = serialization.Encoding.PEM
+
+
+@functools.cache
+def account_key() -> str:
+    """The private key of the account; made once, for it takes as long as a whole test."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    return key.private_bytes(_PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()).decode()
 
 
 class Authority:
@@ -82,13 +89,12 @@ class Google:
 
     def credentials(self, folder: Path) -> Path:
         """A file of a service account whose tokens come from here."""
-        private = _RSA.private_bytes(_PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()).decode()
         uri = f"http://127.0.0.1:{self.port}/token"
         account = {
             "type": "service_account",
             "project_id": "proj",
             "client_email": "run@proj.iam.gserviceaccount.com",
-            "private_key": private,
+            "private_key": account_key(),
         }
         file = folder / "account.json"
         file.write_text(json.dumps(account | {"private_key_id": "1", "client_id": "1", "token_uri": uri}))

@@ -32,6 +32,7 @@ from app.settings import Settings
 from app.wiring import database
 from app.wiring.database import way_to
 
+generate_keys = vars(cloud_sql)["generate_keys"]
 USER = "run@proj.iam"
 SECRET = "pass-word-9"
 URL = "postgresql://run%40proj.iam.gserviceaccount.com@"
@@ -145,7 +146,18 @@ async def cloud(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
         monkeypatch.setattr(renewed, "PAUSE_S", 0.05)
         monkeypatch.setattr(cloud_sql, "API", f"http://127.0.0.1:{found.port}")
+        monkeypatch.setattr(cloud_sql, "generate_keys", same_keys)
         yield found
+
+
+_same: list[tuple[bytes, str]] = []
+
+
+async def same_keys() -> tuple[bytes, str]:
+    """The library's keys, made once: each pair takes as long as a whole test."""
+    if not _same:
+        _same.append(await generate_keys())
+    return _same[0]
 
 
 @pytest_asyncio.fixture

@@ -5,7 +5,6 @@ One server and one gRPC server for all tests but the one on records and those of
 
 import asyncio
 import json
-import subprocess
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,6 +13,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import pytest_asyncio
+from fake_google import account_key
 from processes import fresh_home, starting
 from raw_upstream import raw_upstream
 from seen import Seen, events_in
@@ -159,9 +159,7 @@ async def test_the_record(dsn: str) -> None:
 
 def key_file(folder: Path, token_uri: str) -> Path:
     """A service account's key whose tokens come from there."""
-    words = "openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048"
-    key = subprocess.run(words.split(), check=True, capture_output=True, text=True).stdout
-    account = {"type": "service_account", "client_email": "a@p", "private_key": key, "token_uri": token_uri}
+    account = {"type": "service_account", "client_email": "a@p", "private_key": account_key(), "token_uri": token_uri}
     path = folder / "key.json"
     path.write_text(json.dumps(account))
     return path
