@@ -56,9 +56,11 @@ async def test_who_left_meanwhile_is_forgotten(opening: Opening) -> None:
     reached: list[Scope] = []
 
     async def receive() -> Message:
+        """What the server says of a client that has gone."""
         return {"type": "http.disconnect"}
 
     async def application(scope: Scope, *_: object) -> None:
+        """Keep what reaches it."""
         reached.append(scope)
 
     early = asyncio.create_task(opening(scope, receive, application))

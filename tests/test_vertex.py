@@ -408,6 +408,7 @@ async def test_who_gives_up_leaves_one_thread() -> None:
     blocked, loads = threading.Event(), []
 
     def slow() -> Any:
+        """Load, once it may."""
         loads.append(blocked.wait(10))
         return sys
 
