@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -52,7 +53,7 @@ def vendored(name: str) -> Any:
 
 def program(name: str) -> str:
     """The path of a command."""
-    found = shutil.which(name)
+    found = shutil.which(name, path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     if found is None:
         missing(name)
     return str(found)
