@@ -6,10 +6,14 @@ TandemError
 │   ├── BadLastEventId         422 bad_last_event_id
 │   ├── UnknownPolicy          422 unknown_policy
 │   ├── UnknownModel           422 unknown_model
+│   ├── Unauthenticated        401 unauthenticated
 │   ├── ForeignPage            403 foreign_page
+│   ├── Forbidden              403 forbidden
 │   ├── NoSuchRoute            404 not_found
 │   ├── NoSuchRun              404 run_not_found
 │   ├── NoSuchAnswer           404 answer_not_found
+│   ├── NoSuchKey              404 key_not_found
+│   ├── NoSuchBreaker          404 breaker_not_found
 │   ├── MethodNotAllowed       405 method_not_allowed
 │   ├── NothingToAccept        409 nothing_to_accept
 │   ├── RunNotLive             409 run_not_live
@@ -18,9 +22,17 @@ TandemError
 │   ├── RunExpired             410 run_expired
 │   ├── BodyTooLarge           413 body_too_large
 │   ├── WrongContentType       415 unsupported_media_type
+│   ├── TooManyAttempts        429 too_many_attempts
+│   ├── RateLimited            429 rate_limited
+│   ├── BudgetExceeded         429 budget_exceeded
+│   ├── TooManyStreams         429 too_many_streams
 │   ├── TooManyRuns            503 too_many_runs
+│   ├── Overloaded             503 overloaded
+│   ├── QueueFull              503 queue_full
+│   ├── QueueTimeout           503 queue_timeout
 │   ├── ShuttingDown           503 shutting_down
 │   ├── AuditFull              503 audit_full
+│   ├── IdentityUnavailable    503 identity_unavailable
 │   ├── RecordUnavailable      503 record_unavailable
 │   ├── CacheUnavailable       503 cache_unavailable
 │   ├── TooManyExports         503 too_many_exports
@@ -31,11 +43,14 @@ TandemError
 ├── OutOfOrder                 reasoning/run.py: an event where the protocol allows none, a bug of ours
 ├── ImportRefused              record/importing.py: a line of a file to be imported is not as it should be
 ├── Undecodable                record/codec.py: bytes that are no entry of a format we know
+├── KeysUnavailable            admission/ring.py: the store of API keys does not answer
+├── CountersUnavailable        admission/sparing.py: what all instances count in one place does not answer
 ├── LevelUnavailable           answers/level.py: a level of stored answers does not answer; a miss
 ├── StoreUnavailable, SchemaMismatch, EntryRejected    record/store.py: what may become of a batch of records
 └── Unreachable, Lost, Refused         terminal/stream.py: what may become of a question in the terminal
 """
 
+from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 Outcome = Literal["completed", "timeout", "failed", "incomplete", "empty", "cancelled", "refused"]
@@ -79,8 +94,16 @@ class UnknownModel(Refusal):
     status, code, title = 422, "unknown_model", "The model is not known"
 
 
+class Unauthenticated(Refusal):
+    status, code, title = 401, "unauthenticated", "Who asks is not known"
+
+
 class ForeignPage(Refusal):
     status, code, title = 403, "foreign_page", "A foreign page may not use this server"
+
+
+class Forbidden(Refusal):
+    status, code, title = 403, "forbidden", "This caller may not do that"
 
 
 class NoSuchRoute(Refusal):
@@ -93,6 +116,14 @@ class NoSuchRun(Refusal):
 
 class NoSuchAnswer(Refusal):
     status, code, title = 404, "answer_not_found", "There is no such stored answer"
+
+
+class NoSuchKey(Refusal):
+    status, code, title = 404, "key_not_found", "There is no such key"
+
+
+class NoSuchBreaker(Refusal):
+    status, code, title = 404, "breaker_not_found", "There is no such breaker"
 
 
 class MethodNotAllowed(Refusal):
@@ -127,8 +158,42 @@ class WrongContentType(Refusal):
     status, code, title = 415, "unsupported_media_type", "The body must be JSON"
 
 
+class TooManyAttempts(Refusal):
+    status, code, title = 429, "too_many_attempts", "Too many keys were refused"
+
+
+class RateLimited(Refusal):
+    """headers: those that tell what is left, for the answer."""
+
+    status, code, title = 429, "rate_limited", "Too many requests"
+
+    def __init__(self, message: str, headers: Sequence[tuple[bytes, bytes]] = (), **details: object) -> None:
+        super().__init__(message, **details)
+        self.headers = headers
+
+
+class BudgetExceeded(Refusal):
+    status, code, title = 429, "budget_exceeded", "The budget is used up"
+
+
+class TooManyStreams(Refusal):
+    status, code, title, retry_after_s = 429, "too_many_streams", "Too many streams of this caller are open", 5
+
+
 class TooManyRuns(Refusal):
     status, code, title, retry_after_s = 503, "too_many_runs", "Too many runs are live", 2
+
+
+class Overloaded(Refusal):
+    status, code, title, retry_after_s = 503, "overloaded", "The server is overloaded", 5
+
+
+class QueueFull(Refusal):
+    status, code, title, retry_after_s = 503, "queue_full", "Too many questions wait for a run", 2
+
+
+class QueueTimeout(Refusal):
+    status, code, title, retry_after_s = 503, "queue_timeout", "No run became free in time", 2
 
 
 class ShuttingDown(Refusal):
@@ -137,6 +202,10 @@ class ShuttingDown(Refusal):
 
 class AuditFull(Refusal):
     status, code, title, retry_after_s = 503, "audit_full", "A new run could not be written down", 5
+
+
+class IdentityUnavailable(Refusal):
+    status, code, title, retry_after_s = 503, "identity_unavailable", "Who asks cannot be found out now", 2
 
 
 class RecordUnavailable(Refusal):

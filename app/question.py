@@ -4,7 +4,7 @@ import hashlib
 import re
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple
 
 import msgspec
@@ -13,8 +13,13 @@ LaneName = Literal["fast", "slow"]
 LANES: tuple[LaneName, LaneName] = ("fast", "slow")
 Role = Literal["system", "user", "assistant"]
 Scope = Literal["caller", "tenant", "global"]
+Right = Literal["ask", "read", "admin"]
+Content = Literal["full", "redacted", "hash_only", "none"]
+STRICTNESS: Final[tuple[Content, ...]] = ("full", "redacted", "hash_only", "none")
+KEEPING_TEXTS: Final = ("full", "redacted")
 
 PROTOCOL = 1
+EVERY_RIGHT: Final[frozenset[Right]] = frozenset({"ask", "read", "admin"})
 POLICIES = ("race",)
 
 MARKS_MAX: Final = 30  # in a row, as in Unicode's stream-safe text
@@ -55,12 +60,39 @@ class Labels:
     tags: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """What a caller is given, where it differs from the server's settings: None leaves those as they are.
+
+    usd: US dollars; 0 is nothing at all. streams: open at a time. priority: 0 to 9, the highest goes first.
+    content: what is written down of questions and answers, never more than the server writes.
+    """
+
+    requests_per_minute: int | None = None
+    requests_per_hour: int | None = None
+    tokens_per_hour: int | None = None
+    usd_per_hour: float | None = None
+    usd_per_day: float | None = None
+    streams: int | None = None
+    priority: int | None = None
+    content: Content | None = None
+    cache_scope: Scope | None = None
+
+
+NOTHING_GRANTED: Final = Grant()
+
+
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks. Every query for a run or a record is scoped to this id; a tenant is a group of callers."""
+    """Who asks, and what they may. Every query for a run or a record is scoped to this id; callers may have a tenant.
+
+    Two are the same caller when their id is: what they may changes while a run lives.
+    """
 
     id: str
-    tenant: str = ""
+    tenant: str = field(default="", compare=False)
+    rights: frozenset[Right] = field(default=EVERY_RIGHT, compare=False)
+    grant: Grant = field(default=NOTHING_GRANTED, compare=False)
 
 
 class Key(NamedTuple):
@@ -145,3 +177,8 @@ def scope_of(caller: Caller, kind: Scope) -> str:
     if kind == "global":
         return kind
     return f"tenant:{caller.tenant}" if kind == "tenant" and caller.tenant else f"caller:{caller.id}"
+
+
+def stricter(one: Content, other: Content) -> Content:
+    """Whichever of the two lets less be written down."""
+    return max(one, other, key=STRICTNESS.index)

@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,13 @@ from app import wiring
 from app.answers.cache import Cache
 from app.answers.lifetime import Lifetimes, parse_classes
 from app.answers.memory import Memory
+from app.commands.serve import connection_bounds
 from app.experiments.list import Filters, Position
-from app.http.callers import Identify, anybody
+from app.http.callers import Identify
 from app.http.parts import Parts
 from app.http.server import DrainingServer, bind, build
 from app.main import create_app
+from app.postgres.way import Way
 from app.question import Caller
 from app.reasoning.elsewhere import Nowhere
 from app.reasoning.idempotency import NoUses
@@ -36,7 +39,8 @@ from app.reasoning.race import Terms
 from app.reasoning.runs import Runs
 from app.record.entry import Opening
 from app.settings import Settings
-from app.wiring import answers, models
+from app.telemetry.metrics import Metrics
+from app.wiring import answers, breakers, ends, identity, load, metrics, models
 from app.wiring.readiness import Readiness
 
 FAST = "scripted:fast?first=0.01&gap=0.001"
@@ -124,7 +128,7 @@ class MemoryRecords:
 
 @contextlib.asynccontextmanager
 async def serving(
-    dsn: str | None = None, *, guard: bool = True, identify: Identify = anybody, **settings: Any
+    dsn: str | None = None, *, guard: bool = True, identify: Identify | None = None, **settings: Any
 ) -> AsyncIterator[Server]:
     """A server with these settings until the block ends; guard: the loopback rule. Fails if it does not end quiet."""
     async with contextlib.AsyncExitStack() as stack:
@@ -133,14 +137,22 @@ async def serving(
         journal = None
         if dsn is None:
             journal = MemoryJournal()
-            parts = await _in_memory(chosen, journal, stack)
+            numbers = metrics.open_metrics(chosen, "test")
+            parts = await identity.guarded(
+                await _in_memory(chosen, journal, numbers, stack),
+                chosen,
+                Way("postgresql://nobody@127.0.0.1:1/none"),
+                stack,
+            )
+            parts = metrics.joined(parts, chosen, numbers)
             drain: Callable[[float], Any] = parts.runs.drain
         else:
             services = await stack.enter_async_context(wiring.open_services(chosen))
             await eventually(lambda: "connecting" not in parts_state(services.parts))
             parts, drain = services.parts, services.drain
-        parts = replace(parts, identify=identify)
-        uvicorn = build(create_app(parts, guard_loopback=guard), drain, chosen.shutdown_grace_s, chosen.send_timeout_s)
+        parts = replace(parts, identify=identify or parts.identify)
+        guarded = create_app(parts, guard_loopback=guard and chosen.auth == "off")
+        uvicorn = build(guarded, drain, chosen.shutdown_grace_s, connection_bounds(chosen))
         listener = stack.enter_context(contextlib.closing(bind("127.0.0.1", 0)))
         await _start(uvicorn, listener)
         stack.push_async_callback(_stop, uvicorn)
@@ -184,7 +196,9 @@ async def eventually(holds: Callable[[], object], within_s: float = 2.0) -> None
             await asyncio.sleep(0.002)
 
 
-async def _in_memory(settings: Settings, journal: MemoryJournal, stack: contextlib.AsyncExitStack) -> Parts:
+async def _in_memory(
+    settings: Settings, journal: MemoryJournal, numbers: Metrics, stack: contextlib.AsyncExitStack
+) -> Parts:
     """The product's parts over a record in memory."""
     catalogue = models.open_catalogue(settings)
     stack.push_async_callback(catalogue.close)
@@ -194,16 +208,21 @@ async def _in_memory(settings: Settings, journal: MemoryJournal, stack: contextl
         cache = await stack.enter_async_context(
             Cache(memory, [], Lifetimes(settings.cache_ttl_s, parse_classes(settings.cache_ttl_by_class), 0.0))
         )
-    keep = answers.keeper(cache)
-    runs = Runs(catalogue, journal, Terms(settings.slow_threshold_ms), wiring.bounds(settings), keep)
+    sparing = breakers.open_breakers(settings, catalogue)
+    terms = Terms(settings.slow_threshold_ms, judge=sparing.models.judge)
+    make = partial(Runs, sparing.models, journal, terms, wiring.bounds(settings))
+    runs = ends.told(make, numbers.meters.keep, *sparing.listeners)(answers.keeper(cache))
     stack.push_async_callback(runs.drain, 0.0)
     readiness = Readiness()
     readiness.models = readiness.database = "ok"
     readiness.runs = runs
     records = MemoryRecords(journal)
-    return Parts(
-        answers=answers.answers_of(settings, runs, NoUses(), cache, Nowhere()),
+    protection = load.open_load(settings, stack)
+    protection.tell(numbers.sources)
+    parts = Parts(
+        answers=answers.answers_of(settings, runs, answers.Before(NoUses(), protection.gate), cache, Nowhere()),
         runs=runs,
+        streams=protection.streams,
         records=records,
         readiness=readiness,
         defaults=models.defaults(settings),
@@ -212,6 +231,7 @@ async def _in_memory(settings: Settings, journal: MemoryJournal, stack: contextl
         version="test",
         request_lines=settings.request_log,
     )
+    return sparing.show(parts)
 
 
 async def _start(uvicorn: DrainingServer, listener: Any) -> None:

@@ -10,6 +10,7 @@ import pytest
 from fake_openai import fake_openai
 from servers import Server, eventually, serving
 from starlette.datastructures import Headers
+from starlette.types import Scope
 from tails import HANG, QUESTION, SHORT, ask, lanes, opened, started
 from wire import post, tell, valid_stream
 
@@ -19,7 +20,7 @@ FINE = lanes(SHORT, SHORT)
 LATE = lanes(SHORT, "scripted:slow?first=0.25&gap=0&tokens=3")
 
 
-def by_header(headers: Headers) -> Caller:
+async def by_header(headers: Headers, _: Scope) -> Caller:
     """Whoever a test says, of whichever tenant."""
     return Caller(headers.get("x-caller", "alice"), headers.get("x-tenant", ""))
 

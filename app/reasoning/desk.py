@@ -10,11 +10,12 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Literal
 from weakref import WeakValueDictionary
 
+from app.admission.gate import OPEN, Gate, Spent
 from app.answers.answer import Answer
 from app.answers.cache import Cache
 from app.question import Caller, Key, Question
@@ -42,19 +43,28 @@ class Again:
     run_id: str
 
 
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How questions are treated. keyer: what an answer is found by; gate: asked right before the models are."""
+
+    keyer: Callable[[Question, Caller], Key]
+    gate: Gate = OPEN
+
+
 class Desk:
-    """Takes questions. Belongs to one event loop; keyer says what a question's answer is found by."""
+    """Takes questions. Belongs to one event loop."""
 
     def __init__(
         self,
         runs: Runs,
-        keyer: Callable[[Question, Caller], Key],
+        rules: Rules,
         keys: IdempotencyKeys,
         elsewhere: Elsewhere,
         cache: Cache | None = None,
     ) -> None:
         self._runs = runs
-        self._key = keyer
+        self._key = rules.keyer
+        self._gate = rules.gate
         self._keys = keys
         self._elsewhere = elsewhere
         self._cache = cache
@@ -83,7 +93,7 @@ class Desk:
 
     async def _answer(self, order: Order) -> Asked:
         if order.question.cache != "use" or self._cache is None:
-            return self._race(order)
+            return await self._race(order)
         return self._at_hand(order) or await self._look(order)
 
     def _at_hand(self, order: Order) -> Asked | None:
@@ -113,19 +123,21 @@ class Desk:
 
     async def _join_elsewhere(self, order: Order) -> Asked:
         """A run of another instance, if one answers this and suits; else it is ours to answer."""
+        if not order.may_be_shown:
+            return await self._race(order)
         wanted = Flight(order.run_id, time.time() + order.question.deadline_s, *_terms(order.question))
         flying = await self._elsewhere.claim(order.key, wanted)
         if flying is None:
             try:
-                return self._race(order)
-            except Exception:  # refused, or a fault of ours: nobody is to wait for a run that is not there
+                return await self._race(order)
+            except (Exception, asyncio.CancelledError):  # refused, left, or a fault of ours: nobody is to wait for it
                 await self._elsewhere.unclaim(order.key, wanted)
                 raise
         if not _suits(flying, order):
-            return self._race(order)
+            return await self._race(order)
         finish = order.question.on_disconnect == "finish"
         log = await self._elsewhere.tail(flying.run_id, order.caller, guest=True, finish=finish)
-        return self._race(order) if log is None or not _goes_on(log) else self._join(log, order)
+        return await self._race(order) if log is None or not _goes_on(log) else self._join(log, order)
 
     def _join(self, log: Log, order: Order) -> Asked:
         """Read a run that is there."""
@@ -136,13 +148,21 @@ class Desk:
         assert self._cache is not None, "an answer came from it"
         run = self._runs.replay(order, answer)
         self._cache.credit(answer)
-        if order.question.replay == "paced":
+        if order.question.replay == "paced" and order.may_be_shown:
             self._elsewhere.publish(run)
         return Asked(run, "cache")
 
-    def _race(self, order: Order) -> Asked:
-        run = self._runs.open(order)
-        self._elsewhere.publish(run)
+    async def _race(self, order: Order) -> Asked:
+        """A race of its own, once it is let in; one that could not be opened takes no place from others."""
+        self._runs.check(order.question)
+        admitted = await self._gate.enter(order.caller, order.question)
+        try:
+            run = self._runs.open(replace(order, admitted=admitted))
+        except Exception:
+            admitted.settle(Spent(0, 0))
+            raise
+        if order.may_be_shown:
+            self._elsewhere.publish(run)
         return Asked(run, "live")
 
 

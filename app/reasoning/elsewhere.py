@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
+from app.breaker import Breaker
 from app.question import Caller, Key
 from app.reasoning.log import Log
 from app.reasoning.run import Run
@@ -67,6 +68,11 @@ class Elsewhere(Protocol):
         ...
 
     @property
+    def breaker(self) -> Breaker | None:
+        """Before everything that is asked elsewhere; None where nothing is."""
+        ...
+
+    @property
     def state(self) -> Mapping[str, Any]:
         """For an operator: `status` is `ok`, `off` without Redis, or says what is wrong."""
         ...
@@ -82,6 +88,7 @@ class Used(NamedTuple):
 class Nowhere:
     """This instance is the only one, or cannot know of others."""
 
+    breaker: Breaker | None = None
     state: Mapping[str, Any] = {"status": "off"}  # the shape of Elsewhere; never changed
 
     async def claim(self, key: Key, flight: Flight) -> Flight | None:  # noqa: ARG002  # as Elsewhere has it

@@ -51,18 +51,27 @@ async def conclude(run: Run, journal: Journal, done: Done, draft: Draft) -> Clos
     return closing
 
 
-def say_internal(run: Run, journal: Journal, made: Callable[[], Done], draft: Draft) -> None:
-    """End a log that a fault of ours left open, as far as that can be done; `done` comes in any case."""
+def say_internal(run: Run, journal: Journal, made: Callable[[], Done], draft: Draft) -> Closing | None:
+    """End a log that a fault of ours left open, as far as that can be done; `done` comes in any case.
+
+    The closing that was written down, if there is one.
+    """
+    written: list[Closing] = []
+
+    def write(done: Done) -> None:
+        written.append(replace(draft(done), version=FAULT))
+        journal.closed(written[0])
 
     def say() -> None:
         done = replace(made(), audit="pending")
-        attempt(lambda: journal.closed(replace(draft(done), version=FAULT)))
+        attempt(lambda: write(done))
         run.append(done, anywhere=True)
 
     attempt(say)
     if not run.closed:  # not even that could be said: the least that is true
         least = Done("failed", None, False, "internal", Usage(), None, None, False, "", "pending")
         run.append(least, anywhere=True)
+    return written[0] if written else None
 
 
 def attempt(step: Callable[[], object]) -> None:

@@ -52,7 +52,7 @@ class IdempotencyKeys:
         self._elsewhere = elsewhere
         self._for = timedelta(seconds=for_s)
         self._clock = clock
-        self._breaker = Breaker()
+        self.breaker = Breaker()
         self._known: TTLCache[tuple[str, str], Used] = TTLCache(REMEMBERED, for_s, clock)
         self._doors: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
 
@@ -87,15 +87,15 @@ class IdempotencyKeys:
 
     async def _recorded(self, at: tuple[str, str], order: Order) -> Used | None:
         """What the record knows; a record that is away keeps nobody from asking, and is not asked for a while."""
-        if not self._breaker.ask(self._clock()):
+        if not self.breaker.ask(self._clock()):
             return None
         try:
             async with asyncio.timeout(LOOK_S):
                 used = await self._record.by_key(order.caller, at[1], datetime.now(UTC) - self._for)
         except (RecordUnavailable, TimeoutError):
-            self._breaker.failed(self._clock())
+            self.breaker.failed(self._clock())
             return None
-        self._breaker.succeeded()
+        self.breaker.succeeded()
         return used
 
     async def _settle(self, at: tuple[str, str], order: Order, run_id: str | None) -> None:

@@ -8,9 +8,11 @@ import asyncio
 from contextlib import aclosing
 from typing import Final
 
+import msgspec
+
 from app.errors import ModelError, Outcome
 from app.events import LaneEnd, Usage, clean
-from app.llm.model import Finish, Kind, LanguageModel, Piece, Prompt
+from app.llm.model import Attempt, Item, Kind, LanguageModel, Piece, Prompt
 from app.question import LaneAsk, LaneName
 from app.reasoning.run import Run
 from app.reasoning.verdict import LaneState
@@ -50,6 +52,7 @@ class Lane:
         self._pieces = 0
         self._usage: Usage | None = None
         self._version: str | None = None
+        self._attempt = 1
         self._timer: asyncio.TimerHandle | None = None
         self.task = run.loop.create_task(self._listen(), name=f"lane {name} {run.run_id}")
         self._tick()
@@ -79,15 +82,17 @@ class Lane:
             self.end("failed", "lane_error", "the lane's task was ended from outside")
 
     def _prompt(self) -> Prompt:
-        question = self._run.question
+        messages, along = self._run.question.messages, self._run.along.get(self.name, ())
         ask = self._ask
-        return Prompt(question.messages, ask.max_output_tokens, ask.temperature, urgent=self.name == "fast")
+        return Prompt(messages, ask.max_output_tokens, ask.temperature, urgent=self.name == "fast", along=along)
 
-    def _hear(self, item: list[Piece] | Usage | Finish) -> None:
+    def _hear(self, item: Item) -> None:
         if isinstance(item, list):
             self._say(item)
         elif isinstance(item, Usage):
             self._usage = item
+        elif isinstance(item, Attempt):
+            self._attempt = item.number
         else:
             self.finish_reason, self._version = item.reason, item.model_version
             self._due = min(self._due, self._clock() + AFTER_FINISH_S)
@@ -186,6 +191,14 @@ class Lane:
             self.task.cancel()
 
     def _counted(self) -> Usage:
+        """What all attempts used: those that were given up have read the question too, as far as anybody knows."""
+        usage = self._heard()
+        if self._attempt == 1 or usage.input_tokens is None:
+            return usage
+        read = usage.input_tokens * self._attempt
+        return msgspec.structs.replace(usage, input_tokens=read, source="estimated")
+
+    def _heard(self) -> Usage:
         """What the model reported; else an estimate from what was heard; else unknown."""
         if self._usage is not None:
             return self._usage
@@ -219,6 +232,7 @@ class Lane:
             thinking=self._said["thinking"].decode(),
             finish_reason=self.finish_reason,
             tariff=self._tariff,
+            attempt=self._attempt,
         )
 
 

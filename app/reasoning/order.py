@@ -5,9 +5,10 @@ from datetime import UTC, datetime
 
 from uuid_utils import UUID, uuid7
 
-from app.question import Caller, Key, Question
+from app.admission.gate import FREE, Pass
+from app.question import KEEPING_TEXTS, Caller, Key, Question
 from app.reasoning.log import Source
-from app.record.entry import Attachment, Opening
+from app.record.entry import Attachment, ContentNote, Opening
 
 
 def new_id() -> str:
@@ -22,13 +23,22 @@ def time_of(identity: str) -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What the registry opens a run for. idempotency_key: the SHA-256, in hex, of what the caller gave."""
+    """What the registry opens a run for. idempotency_key: the SHA-256, in hex, of what the caller gave.
+
+    admitted: the pass its race runs on; whoever opens a run settles it.
+    """
 
     question: Question
     caller: Caller
     key: Key
     idempotency_key: str | None = None
+    admitted: Pass = FREE
     run_id: str = field(default_factory=new_id)
+
+    @property
+    def may_be_shown(self) -> bool:
+        """Whether its texts may be where other instances see them."""
+        return self.caller.grant.content in (None, *KEEPING_TEXTS)
 
     def opening(self, instance: str, source: Source = "live", source_run_id: str | None = None) -> Opening:
         """What is written down when its run begins on that instance."""
@@ -42,6 +52,7 @@ class Order:
             instance=instance,
             source_run_id=source_run_id,
             idempotency_key=self.idempotency_key,
+            content=ContentNote(self.caller.grant.content or "full"),
         )
 
     def attachment(self, run_id: str, instance: str) -> Attachment:
@@ -56,4 +67,5 @@ class Order:
             labels=self.question.labels,
             instance=instance,
             idempotency_key=self.idempotency_key,
+            mode=self.caller.grant.content or "full",
         )

@@ -8,15 +8,15 @@ the outcome down within 500 ms and say `done`.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from app.agreement import compare
-from app.events import Agreement, AuditState, Change, Done, FinalAnswer, Preliminary, Start, Usage
-from app.llm.model import LanguageModel
-from app.question import LANES, LaneName
+from app.events import Agreement, AuditState, Change, Done, FinalAnswer, LaneEnd, Preliminary, Start, Usage
+from app.llm.model import Along, LanguageModel
+from app.question import LANES, LaneAsk, LaneName
 from app.reasoning.ending import attempt, conclude, done_of, say_internal
 from app.reasoning.lane import Lane
 from app.reasoning.run import Run
@@ -33,13 +33,28 @@ def unpriced(lane: LaneName, model: str) -> Tariff | None:  # noqa: ARG001  # th
     return None
 
 
+def trust(lane: LaneName, ask: LaneAsk, end: LaneEnd) -> None:
+    """Think nothing of a model."""
+
+
+def alone(run_id: str) -> Mapping[LaneName, Along]:  # noqa: ARG001  # the shape of a tracer
+    """Send nothing beside the question."""
+    return {}
+
+
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What the race must know beyond the question: from how many milliseconds on it is slow, prices, its server."""
+    """What the race must know beyond the question: from how many milliseconds on it is slow, prices, its server.
+
+    judge: told what each lane was to do and how it ended, at that moment. along: what a run's lanes send beside the
+    question.
+    """
 
     slow_threshold_ms: float = 8000.0
     tariff: Callable[[LaneName, str], Tariff | None] = unpriced
     instance: str = ""
+    judge: Callable[[LaneName, LaneAsk, LaneEnd], None] = trust
+    along: Callable[[str], Mapping[LaneName, Along]] = alone
 
 
 class Race:
@@ -77,6 +92,7 @@ class Race:
             lanes={"fast": {"model": question.fast.model}, "slow": {"model": question.slow.model}},
             deadline_ms=round(question.deadline_s * 1000),
             audit=audit,
+            queued_ms=self.run.queued_ms,
         )
 
     async def _await_verdict(self) -> Verdict:
@@ -97,6 +113,7 @@ class Race:
         if lane.name in self._reported or not lane.ended.done():
             return
         end = lane.ended.result()
+        attempt(partial(self._terms.judge, lane.name, self.run.question.lane(lane.name), end))
         if lane.name == "fast" and end.outcome == "completed":
             self._preliminary = lane.text
             self.run.acceptable = True
@@ -154,7 +171,8 @@ class Race:
             if lane.name not in self._reported:
                 attempt(partial(run.append, lane.ended.result(), anywhere=True))
         draft = partial(self._closing, opening=opening, agreement=None, kind=None)
-        say_internal(run, self._journal, partial(self._done, Verdict("failed", None, "internal")), draft)
+        done = partial(self._done, Verdict("failed", None, "internal"))
+        self.outcome = say_internal(run, self._journal, done, draft)
 
     def _agreement(self, verdict: Verdict) -> Agreement | None:
         if verdict.final_lane != "slow" or self._preliminary is None:

@@ -58,7 +58,7 @@ class Replay:
         if not self.run.closed:
             attempt(lambda: self._report_cut("internal"))
             done = partial(self._done, Verdict("failed", None, "internal"))
-            say_internal(self.run, self._journal, done, partial(self._closing, opening=opening))
+            self.outcome = say_internal(self.run, self._journal, done, partial(self._closing, opening=opening))
 
     # -- telling
 

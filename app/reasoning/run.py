@@ -1,11 +1,11 @@
 """A run that is conducted here: its log, whom it belongs to, and the one request to stop it. Only its race appends."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from app.errors import TandemError
 from app.events import FOLLOWS, NAMES, Payload, delta_frames, frame
-from app.llm.model import Piece
+from app.llm.model import Along, Piece
 from app.question import Caller, LaneName, Question
 from app.reasoning.log import Log, Reader, Source
 from app.reasoning.verdict import Cause
@@ -26,6 +26,8 @@ class Run(Log):
         self.deadline = self.opened_at + question.deadline_s
         self.acceptable = False
         self.grace_s = 0.0  # for a reader to come back
+        self.queued_ms = 0  # before it was let in
+        self.along: Mapping[LaneName, Along] = {}  # what its lanes' models are sent beside the question
         self.stopping: asyncio.Future[Cause] = self.loop.create_future()
         self._outlives_readers = question.on_disconnect == "finish"
         self._last: str | None = None

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal, Protocol
 
+from app import trail
+from app.admission.gate import LaneSpent, Spent
 from app.answers.answer import Answer
 from app.errors import NoSuchRun, NothingToAccept, RunShared, ShuttingDown, TooManyRuns
+from app.events import LaneEnd, Usage
 from app.llm.model import LanguageModel
-from app.question import Caller, Key, LaneName
+from app.question import LANES, Caller, Key, LaneName, Question
 from app.reasoning.ending import attempt
 from app.reasoning.kept import Kept
 from app.reasoning.log import Log
@@ -56,6 +59,32 @@ class Conductor(Protocol):
 Keep = Callable[[Closing, Key], None]
 
 
+def spent(outcome: Closing | None) -> Spent:
+    """What a run used, as far as that is known: what a faulty adapter made of its numbers is not."""
+    if outcome is None:
+        return Spent(None, None)
+    try:
+        return _known(outcome)
+    except Exception:  # whatever is wrong with its numbers, its pass is to be settled
+        log.exception("what a run used cannot be counted", extra={"run_id": outcome.run_id})
+        return Spent(None, None)
+
+
+def _known(outcome: Closing) -> Spent:
+    lanes = {name: LaneSpent(_tokens(of.end.usage), of.cost_nano, _asked(of.end)) for name, of in outcome.lanes.items()}
+    return Spent(_tokens(outcome.usage), outcome.cost_nano, lanes)
+
+
+def _tokens(usage: Usage) -> int | None:
+    known = [count for count in (usage.input_tokens, usage.output_tokens) if count is not None]
+    return sum(known) if known else None
+
+
+def _asked(end: LaneEnd) -> bool:
+    """Whether a model may have worked for this lane: nobody is charged for errors and for what was never sent."""
+    return end.outcome not in ("failed", "refused")
+
+
 def forget(closing: Closing, key: Key) -> None:
     """Keep no answer."""
 
@@ -92,12 +121,10 @@ class Runs:
 
     def open(self, order: Order) -> Run:
         """Start a race and return it. Raises ShuttingDown, TooManyRuns, AuditFull, UnknownModel, with nothing begun."""
-        self._check_room()
-        models: dict[LaneName, LanguageModel] = {
-            "fast": self._models.get("fast", order.question.fast.model),
-            "slow": self._models.get("slow", order.question.slow.model),
-        }
+        models = self.check(order.question)
+        trail.about(order.run_id)
         run = Run(order.run_id, order.question, order.caller, order.key.fingerprint)
+        run.along = self._terms.along(order.run_id)
         race = Race(run, models, self._journal, self._terms)
         if order.question.cache != "off":
             self._flights[order.key] = run
@@ -106,18 +133,26 @@ class Runs:
     def replay(self, order: Order, answer: Answer) -> Run:
         """Start telling a stored answer again. Raises as `open` does, but for models that are not asked."""
         self._check_room()
+        trail.about(order.run_id)
         run = Run(order.run_id, order.question, order.caller, order.key.fingerprint, "cache")
         opening = order.opening(self._terms.instance, "cache", answer.run_id)
         return self._begin(Replay(run, answer, self._journal, self._terms), order, opening)
 
     def share(self, log: Log, order: Order) -> None:
         """Let who asked the same read a run that is there, and write down that this request does."""
+        trail.about(log.run_id)
         log.admit(order.caller)
         if isinstance(log, Run) and order.question.on_disconnect == "finish":
             log.outlive_readers()
         self._journal.attached(order.attachment(log.run_id, self._terms.instance))
 
+    def check(self, question: Question) -> dict[LaneName, LanguageModel]:
+        """The models of a race that may be opened now. Raises what `open` raises."""
+        self._check_room()
+        return {lane: self._models.get(lane, question.lane(lane).model) for lane in LANES}
+
     def _check_room(self) -> None:
+        """Raise ShuttingDown, TooManyRuns or AuditFull, unless another run may be opened."""
         if self.draining:
             raise ShuttingDown("this server is shutting down; ask another one, or again in a moment")
         if len(self._live) + len(self.strays) >= self._bounds.live:
@@ -127,6 +162,7 @@ class Runs:
     def _begin(self, conductor: Conductor, order: Order, opening: Opening) -> Run:
         run = conductor.run
         run.grace_s = self._bounds.disconnect_grace_s
+        run.queued_ms = order.admitted.queued_ms
         self._live[run.run_id] = run
         run.await_reader(ARRIVAL_S)
         task = run.loop.create_task(self._supervise(conductor, order, opening), name=f"run {run.run_id}")
@@ -146,12 +182,13 @@ class Runs:
             conductor.bury(opening)
             raise
         finally:
-            self._retire(conductor, order.key)
+            self._retire(conductor, order)
 
-    def _retire(self, conductor: Conductor, key: Key) -> None:
-        run = conductor.run
-        if conductor.outcome is not None:
-            attempt(partial(self._keep, conductor.outcome, key))
+    def _retire(self, conductor: Conductor, order: Order) -> None:
+        run, outcome, key = conductor.run, conductor.outcome, order.key
+        attempt(partial(order.admitted.settle, spent(outcome)))
+        if outcome is not None:
+            attempt(partial(self._keep, outcome, key))
         if self._flights.get(key) is run:
             del self._flights[key]
         del self._live[run.run_id]

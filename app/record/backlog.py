@@ -126,6 +126,11 @@ class Backlog(Protocol):
         """Keep a dead letter that the store cannot take now; raises OSError."""
         ...
 
+    @property
+    def ready_since(self) -> float:
+        """When the first of the entries that `take` would return at once came, in Unix time; 0 when there is none."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:

@@ -65,6 +65,7 @@ def places(picture: bytes, literal: bytes) -> Iterator[int]:
 _KEYS: Final = re.compile(
     r"""(?x) (?: (?<![A-Za-z0-9]) | (?<=\\[nrt]) ) (?:
       (?P<jwt> (?<![\w-])eyJ[\w-]{8,}+\.eyJ[\w-]{4,}+\.[\w-]{8,}+ )
+    | (?P<tandem_key> tandem_[a-z0-9]{12}_[A-Za-z0-9][A-Za-z0-9-]{19,}+ )
     | (?P<anthropic_key> sk-ant-[\w-]{20,}+ )
     | (?P<openrouter_key> sk-or-[\w-]{20,}+ )
     | (?P<openai_key> sk-(?:proj|svcacct|admin|None)-[\w-]{20,}+ | sk-(?=\w*\d)(?=\w*[A-Za-z])\w{20,}+ )

@@ -68,6 +68,11 @@ class MemoryBacklog:
             del self._open[item.seq]
             item.ticket.settle(stored=end in {"stored", "duplicate"})
 
+    @property
+    def ready_since(self) -> float:
+        """As the protocol says."""
+        return self._ready[0].at if self._ready else 0.0
+
     async def lay_aside(self, letter: DeadLetter) -> None:
         """As the protocol says: there is no disk, so it is printed."""
         await self._in_thread(self._print, lines(letter.run_id, letter.version, letter.digest, letter.encoded))

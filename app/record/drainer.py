@@ -58,6 +58,7 @@ class Drainer:
         self._rejected = 0  # entries in a row
         self._next_burial = 0.0
         self._task: asyncio.Task[None] | None = None
+        self._moved_at = time.monotonic()
         self.status: Literal["ok", "away", "held"] = "ok"
         self._retrying = tenacity.AsyncRetrying(
             stop=lambda _: self._closing,
@@ -76,6 +77,14 @@ class Drainer:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task], timeout=CLOSE_S)  # a driver that waits for a black hole may take longer
+
+    @property
+    def still_s(self) -> float:
+        """For how long it has done nothing though there was work, in seconds; to try again in vain is to move."""
+        now, ready_since = time.monotonic(), self._backlog.ready_since
+        if self._todo:
+            return now - self._moved_at
+        return min(now - self._moved_at, time.time() - ready_since) if ready_since else 0.0
 
     async def _supervise(self) -> None:
         """Keep the drainer going over a fault of our own; it begins again with what it had in hand."""
@@ -103,10 +112,12 @@ class Drainer:
             if (pause := earliest - time.monotonic()) > 0:
                 await asyncio.sleep(pause)
             self._todo.append(await self._backlog.take(self._limits.batch_entries, self._limits.batch_bytes))
+            self._moved_at = time.monotonic()
             earliest = time.monotonic() + self._limits.spacing_s
 
     async def _advance(self) -> None:
         """Deal with the next part, or with one entry of it while the store is away. Cancelled, nothing is lost."""
+        self._moved_at = time.monotonic()
         part = [item for item in self._todo[-1] if not item.settled]
         rest: list[Item] = []
         if self.status != "ok":

@@ -10,8 +10,8 @@ from typing import Final, Literal, Protocol
 import msgspec
 
 from app.events import Agreement, Change, LaneEnd, Status, Usage
-from app.question import Labels, LaneName, Question
-from app.record.prices import Tariff
+from app.question import Content, Labels, LaneName, Question
+from app.record.prices import NANO, Tariff
 
 # The versions of a run's record: a lower one never overwrites a higher.
 OPENED: Final = 1
@@ -24,11 +24,12 @@ FAULT: Final = 5  # a fault of ours; stands whatever was written before it
 class ContentNote(msgspec.Struct, frozen=True):
     """What was done to the texts of an entry before it was put anywhere.
 
-    masked: how often each detector found something; cut: what was shortened, as `messages.0` or `fast.answer`;
-    replaced: NULs and lone surrogates.
+    mode: also what the caller was granted, before anything was done; it never becomes less strict. masked: how often
+    each detector found something; cut: what was shortened, as `messages.0` or `fast.answer`; replaced: NULs and lone
+    surrogates.
     """
 
-    mode: Literal["full", "redacted", "hash_only", "none"] = "full"
+    mode: Content = "full"
     masked: dict[str, int] = {}
     cut: tuple[str, ...] = ()
     replaced: int = 0
@@ -99,6 +100,12 @@ class LaneRecord(msgspec.Struct, frozen=True):
     tariff: Tariff | None = None
     attempt: int = 1
 
+    @property
+    def cost_nano(self) -> int | None:
+        """What it cost in whole nano-dollars, if that is known."""
+        cost = None if self.tariff is None else self.tariff.cost(self.end.usage)
+        return round(self.end.cost_usd * NANO) if cost is None and self.end.cost_usd is not None else cost
+
 
 class Closing(_Ending, frozen=True, tag="closing"):
     """The whole outcome. It repeats the opening, so that it alone is enough.
@@ -136,7 +143,10 @@ class Interruption(_Ending, frozen=True, tag="interruption"):
 
 
 class Attachment(msgspec.Struct, frozen=True, tag="attachment"):
-    """A request that shared the run of an identical question. created_at is the time inside the UUIDv7 request_id."""
+    """A request that shared the run of an identical question. created_at is the time inside the UUIDv7 request_id.
+
+    mode: how strictly its labels are to be masked, if not more so.
+    """
 
     request_id: str
     created_at: datetime
@@ -146,6 +156,7 @@ class Attachment(msgspec.Struct, frozen=True, tag="attachment"):
     labels: Labels
     instance: str = ""
     idempotency_key: str | None = None
+    mode: Content = "full"
 
     @property
     def id(self) -> str:

@@ -83,10 +83,20 @@ class Intake(ABC):
 
     def admit(self) -> None:
         """Raises AuditFull when a new run could not be written down and the policy is to refuse it."""
-        if self._policy == "refuse" and not self._room(OPENINGS_SHARE, OPENING_BYTES):
+        if self.refusing:
             self._tally.refused += 1
             self._sparing.say(logging.WARNING, "the audit is full (%s): new runs are refused", self.state["status"])
             raise AuditFull("the audit has no room for another run now (AUDIT_FULL=refuse); try again in a moment")
+
+    @property
+    def refusing(self) -> bool:
+        """Whether `admit` would raise now."""
+        return self._policy == "refuse" and not self._room(OPENINGS_SHARE, OPENING_BYTES)
+
+    @property
+    def still_s(self) -> float:
+        """For how long nothing was done about entries that could be on their way to the store."""
+        return self._drainer.still_s
 
     def opened(self, opening: Opening) -> Ticket:
         """Take the start of a run. Returns at once."""

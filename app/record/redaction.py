@@ -8,16 +8,14 @@ import math
 import re
 from collections import Counter
 from dataclasses import replace
-from typing import Final, Literal, overload
+from typing import Final, overload
 
 import msgspec
 
 from app.events import LaneEnd, clean
-from app.question import Labels, LaneAsk, LaneName, Message, Question
+from app.question import KEEPING_TEXTS, Content, Labels, LaneAsk, LaneName, Message, Question, stricter
 from app.record.detectors import MIN_RUN, PERSONAL, SECRETS, Find, mask
 from app.record.entry import Attachment, Closing, ContentNote, Entry, Interruption, LaneRecord, Opening
-
-Mode = Literal["full", "redacted", "hash_only", "none"]
 
 CUT: Final = " [cut]"
 MIN_TEXT_CHARS: Final = 64
@@ -32,13 +30,14 @@ class Redactor:
 
     full masks secrets, redacted personal data as well; a text is cut at max_text_chars. hash_only puts the SHA-256 of
     a text in its place, none puts nothing there, and neither keeps the streamed log; labels stay, masked. An empty text
-    stays empty. What the log holds under full and redacted is what was streamed.
+    stays empty. What the log holds under full and redacted is what was streamed. An entry whose caller was granted a
+    stricter mode is treated by that.
     """
 
-    def __init__(self, mode: Mode, max_text_chars: int) -> None:
+    def __init__(self, mode: Content, max_text_chars: int) -> None:
         if max_text_chars < MIN_TEXT_CHARS:
             raise ValueError(f"max_text_chars must be at least {MIN_TEXT_CHARS}")
-        self._mode: Mode = mode
+        self._mode: Content = mode
         self._max_chars = max_text_chars
 
     def __call__(self, entry: Entry) -> Entry:
@@ -51,21 +50,24 @@ class Redactor:
             case Closing():
                 return self._closing(entry)
             case Attachment():
-                labels = _Work(self._mode, self._max_chars).labels(entry.labels)
+                labels = self._work(entry.mode).labels(entry.labels)
                 return msgspec.structs.replace(entry, labels=labels)
 
-    def remark(self, text: str) -> str:
+    def remark(self, text: str, granted: Content | None = None) -> str:
         """A text that somebody writes about a run afterwards: kept in every mode and masked, as a label is."""
-        return _Work(self._mode, self._max_chars).label("", text)
+        return self._work(granted or "full").label("", text)
+
+    def _work(self, granted: Content) -> "_Work":
+        return _Work(stricter(self._mode, granted), self._max_chars)
 
     def _opening(self, opening: Opening) -> Opening:
-        work = _Work(self._mode, self._max_chars)
+        work = self._work(opening.content.mode)
         question = work.question(opening.question)
         return msgspec.structs.replace(opening, question=question, content=work.note(opening.content))
 
     def _closing(self, closing: Closing) -> Closing:
-        work = _Work(self._mode, self._max_chars)
-        streamed = self._mode in ("full", "redacted")
+        work = self._work(stricter(closing.content.mode, closing.opening.content.mode))
+        streamed = work.mode in KEEPING_TEXTS
         agreement = closing.agreement
         if agreement is not None:
             agreement = msgspec.structs.replace(agreement, similarity=_finite(agreement.similarity))
@@ -85,8 +87,8 @@ class Redactor:
 class _Work:
     """One pass over the texts of an opening or a closing; what is done adds up here."""
 
-    def __init__(self, mode: Mode, max_chars: int) -> None:
-        self._mode = mode
+    def __init__(self, mode: Content, max_chars: int) -> None:
+        self.mode: Content = mode
         self._max_chars = max_chars
         self._masked: Counter[str] = Counter()
         self._cut: list[str] = []
@@ -95,7 +97,7 @@ class _Work:
     def note(self, before: ContentNote) -> ContentNote:
         """What was done, now and before."""
         return ContentNote(
-            mode=self._mode,
+            mode=self.mode,
             masked=dict(sorted((self._masked + Counter(before.masked)).items())),
             cut=before.cut + tuple(where for where in self._cut if where not in before.cut),
             replaced=before.replaced + self._replaced,
@@ -129,15 +131,15 @@ class _Work:
     def content(self, where: str, text: str) -> str:
         """A text of the conversation."""
         text = self._encodable(text)
-        if self._mode == "none" or not text:
+        if self.mode == "none" or not text:
             return ""
-        if self._mode == "hash_only":
+        if self.mode == "hash_only":
             return text if _HASHED.fullmatch(text) else f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
-        return self._bounded(where, text, personal=self._mode == "redacted")
+        return self._bounded(where, text, personal=self.mode == "redacted")
 
     def label(self, where: str, text: str) -> str:
         """A text of an experimenter, kept in every mode."""
-        return self._bounded(where, self._encodable(text), personal=self._mode != "full")
+        return self._bounded(where, self._encodable(text), personal=self.mode != "full")
 
     @overload
     def name(self, where: str, text: str) -> str: ...

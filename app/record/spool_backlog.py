@@ -195,6 +195,11 @@ class SpoolBacklog:
         if on_disk:
             self._spool.drop(on_disk)
 
+    @property
+    def ready_since(self) -> float:
+        """As the protocol says."""
+        return self._ready[0].at if self._ready else 0.0
+
     async def lay_aside(self, letter: DeadLetter) -> None:
         """As the protocol says."""
         await self._spool.lay_aside(letter)
