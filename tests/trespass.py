@@ -79,6 +79,7 @@ def _past(of: Names) -> dict[str, list[Try]]:
         f"GET {past}/{{run_id}}": [Try(f"{past}/{run_id}", 404) for run_id in of.runs],
         "GET /api/logs": at("/api/logs", f"fingerprint={of.fingerprint}", "source=attached", log_cursor),
         "GET /api/cache/stats": [Try("/api/cache/stats", 200)],
+        "GET /api/breakers": [Try("/api/breakers", 200)],
         "GET /health/cache": [Try("/health/cache", 200)],
     }
 
@@ -92,14 +93,16 @@ def _changes(of: Names) -> dict[str, list[Try]]:
         "POST /v1/runs/{run_id}/accept": [Try(f"/v1/runs/{run_id}/accept", 404) for run_id in of.runs],
         "DELETE /api/cache/{fingerprint}": [Try(f"/api/cache/{of.fingerprint}", 404)],
         "DELETE /api/cache": [Try("/api/cache", 200)],
+        "PUT /api/breakers/{name}": [Try("/api/breakers/none", 404, body={"state": "auto"})],
     }
 
 
 def _open_to_all() -> dict[str, list[Try]]:
     """What is the same for everybody."""
     health = ("/health", "/health/", "/health/detailed", "/health/live", "/health/ready")
+    numbers = ("/prometheus", "/metrics", "/api/metrics/summary", "/v1/limits")
     files = ("/", "/docs", "/docs/oauth2-redirect", "/openapi.json")
-    pages = {f"GET {path}": [Try(path, 200)] for path in (*health, *files)}
+    pages = {f"GET {path}": [Try(path, 200)] for path in (*health, *numbers, *files, "/v1/session")}
     heads = {f"HEAD {path}": [Try(path, 200)] for path in files[1:]}
     return {**pages, **heads, "MOUNT /console": [Try("/console/main.js", 200)]}
 

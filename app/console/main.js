@@ -1,5 +1,6 @@
 // Joins the parts: what people do and what the stream says become events of run.js; the view is painted once a frame.
 
+import { demand, openEntrance } from "./entrance.js";
 import { refreshRecent } from "./recent.js";
 import { canAccept, canStop, initial, isGuest, reduce } from "./run.js";
 import { command, follow } from "./stream.js";
@@ -23,6 +24,7 @@ function schedule() {
 
 function emit(event) {
   state = reduce(state, event);
+  if (event.problem?.status === 401) demand(); // the session ended meanwhile
   schedule();
 }
 
@@ -77,5 +79,5 @@ for (const example of document.querySelectorAll(".example")) {
   });
 }
 
-refreshRecent();
+openEntrance(refreshRecent);
 schedule();

@@ -1,20 +1,22 @@
 """Who asks: the edge finds out once a request, the routes are told."""
 
-from collections.abc import Callable
-from typing import Annotated
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Final
 
 from fastapi import Depends, Request
 from starlette.datastructures import Headers
+from starlette.types import Scope
 
 from app.question import Caller
 
 CALLER = "tandem.caller"  # where the edge leaves it in the ASGI scope
 LOCAL = Caller("local")
+NOBODY: Final = Caller("nobody", rights=frozenset())  # asks for what is open to all
 
-Identify = Callable[[Headers], Caller]
+Identify = Callable[[Headers, Scope], Awaitable[Caller]]  # raises a Refusal
 
 
-def anybody(headers: Headers) -> Caller:  # noqa: ARG001  # the shape of an identification
+async def anybody(headers: Headers, scope: Scope) -> Caller:  # noqa: ARG001  # the shape of an identification
     """While AUTH is off everybody is the one caller of this machine."""
     return LOCAL
 

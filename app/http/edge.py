@@ -1,18 +1,23 @@
-"""The outermost layer, pure ASGI: request ids and lines, security headers, the loopback rule, who asks."""
+"""The outermost layer, pure ASGI: request ids and lines, security headers, the door."""
 
 import re
+from collections.abc import Sequence
+from typing import Protocol
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uuid_utils import uuid4
 
-from app.errors import ForeignPage
-from app.http.callers import CALLER, Identify
-from app.http.problems import problem
-from app.http.requests import RequestLines, Sent
+from app import trail
+from app.errors import Refusal
+from app.http.cors import Pairs
+from app.http.door import RATED, Door, is_https
+from app.http.problems import REFUSED, problem
+from app.http.requests import Sent
+from app.record.detectors import SECRETS, mask
 
+_PLAIN_ID = re.compile(r"[0-9a-fA-F-]{1,64}")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
-_LOOPBACK = re.compile(r"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d{1,5})?", re.IGNORECASE)
 CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -20,21 +25,40 @@ CSP = (
 _DOCS = ("/docs", "/openapi.json", "/redoc")  # whose pages take their scripts from elsewhere
 _SECURITY = [(b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer")]
 _STRICT = [*_SECURITY, (b"content-security-policy", CSP.encode())]
+_HTTPS_ONLY = (b"strict-transport-security", b"max-age=31536000")
+
+
+def may_be_told(request_id: str) -> bool:
+    """Whether an id that a client gave may stand in every log line; a plain number is no key."""
+    if _PLAIN_ID.fullmatch(request_id):
+        return True
+    return _REQUEST_ID.fullmatch(request_id) is not None and not mask(request_id, SECRETS)[1]
+
+
+def _fit(trace: trail.Trace | None) -> trail.Trace | None:
+    """The trace without a state in which a key stands: that goes on to providers and to the collector."""
+    return trace._replace(state="") if trace is not None and mask(trace.state, SECRETS)[1] else trace
+
+
+class Watch(Protocol):
+    """Somebody who watches requests; never raises."""
+
+    def began(self, scope: Scope) -> None:
+        """A request came; who asks is not known yet."""
+        ...
+
+    def finished(self, scope: Scope, sent: Sent) -> None:
+        """A request has ended, whatever ended it."""
+        ...
 
 
 class Edge:
-    """Wraps the application. guard_loopback: refuse what a foreign web page could have sent; identify: who asks.
+    """Wraps the application. door: who is let in; watches: told of every request as it comes and as it goes."""
 
-    lines: told of every finished request.
-    """
-
-    def __init__(
-        self, app: ASGIApp, *, guard_loopback: bool, identify: Identify, lines: RequestLines | None = None
-    ) -> None:
+    def __init__(self, app: ASGIApp, *, door: Door, watches: Sequence[Watch] = ()) -> None:
         self._app = app
-        self._guard = guard_loopback
-        self._identify = identify
-        self._lines = lines
+        self._door = door
+        self._watches = watches
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one ASGI scope."""
@@ -43,39 +67,36 @@ class Edge:
             return
         headers = Headers(scope=scope)
         given = headers.get("x-request-id", "")
-        request_id = given if _REQUEST_ID.fullmatch(given) else uuid4().hex
+        request_id = given if given and may_be_told(given) else uuid4().hex
         scope["request_id"] = request_id
-        security = _SECURITY if scope["path"].startswith(_DOCS) else _STRICT
-
+        parents = headers.getlist("traceparent")
+        trail.begin(request_id, _fit(trail.trace_of(parents, headers.getlist("tracestate"))) if parents else None)
+        added = [(b"x-request-id", request_id.encode()), *_security(headers, scope), *self._door.added(headers)]
         sent = Sent()
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode()), *security]
+                message["headers"] = [*message["headers"], *added, *scope.get(RATED, ())]
                 sent.head = message
             else:
                 sent.bytes += len(message.get("body", b""))
             await send(message)
 
+        for watch in self._watches:
+            watch.began(scope)
         try:
-            if self._guard and (refusal := foreign(headers, scope["path"])):
-                await problem(refusal, request_id)(scope, receive, send_with_headers)
-                return
-            scope[CALLER] = self._identify(headers)
-            await self._app(scope, receive, send_with_headers)
+            try:
+                answer = await self._door.enter(headers, scope)
+            except Refusal as refused:
+                scope[REFUSED] = refused.code
+                answer = problem(refused, request_id)
+            await (answer or self._app)(scope, receive, send_with_headers)
         finally:
-            if self._lines is not None:
-                self._lines.finished(scope, sent)
+            for watch in self._watches:
+                watch.finished(scope, sent)
 
 
-def foreign(headers: Headers, path: str) -> ForeignPage | None:
-    """Why a request to an unauthenticated loopback server is refused, or None: DNS rebinding and foreign pages.
-
-    A link to the page itself may stand anywhere: following it starts nothing, and the page cannot be framed.
-    """
-    if not _LOOPBACK.fullmatch(",".join(headers.getlist("host"))):
-        return ForeignPage("this server answers only to loopback names (localhost, 127.0.0.1, [::1]) while AUTH is off")
-    followed = path == "/" and headers.get("sec-fetch-mode", "").lower() == "navigate"
-    if headers.get("sec-fetch-site", "").lower() in ("cross-site", "same-site") and not followed:
-        return ForeignPage("a page of another origin may not use this server while AUTH is off")
-    return None
+def _security(headers: Headers, scope: Scope) -> Pairs:
+    """What every answer tells the browser."""
+    pairs = _SECURITY if scope["path"].startswith(_DOCS) else _STRICT
+    return [*pairs, _HTTPS_ONLY] if is_https(headers, scope) else pairs

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from app.terminal.key import key_headers
 from app.terminal.stream import Event, Lost, Refused, Run, Unreachable
 from app.terminal.view import CHANGES, Progress, picture, safe
 
@@ -62,7 +63,8 @@ def _client(url: str) -> httpx.AsyncClient:
         parsed = httpx.URL(url)
     except httpx.InvalidURL:
         parsed = httpx.URL("")  # the request then fails with a message that names the address
-    return httpx.AsyncClient(base_url=parsed, timeout=TIMEOUT, trust_env=parsed.host not in LOOPBACK)
+    trust_env = parsed.host not in LOOPBACK
+    return httpx.AsyncClient(base_url=parsed, headers=key_headers(), timeout=TIMEOUT, trust_env=trust_env)
 
 
 def _shown(progress: Progress, console: Console) -> AbstractContextManager[Live]:

@@ -1,0 +1,139 @@
+"""The page of a server with AUTH=keys in a real browser: the sign-in form, the cookie, EventSource, the sign-out."""
+
+import asyncio
+import contextlib
+import secrets
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from typing import NamedTuple
+
+import pytest
+import pytest_asyncio
+from browsers import chromium, needs_chromium
+from playwright.async_api import Browser, Page, expect
+from processes import ROOT, Process, environment, fresh_home, running
+
+pytestmark = [needs_chromium, pytest.mark.asyncio(loop_scope="module")]
+WAIT_MS = 10_000
+# What a page can do with a session: ask by EventSource, which sends no header of its own.
+STREAM = """url => new Promise((resolve) => {
+  const source = new EventSource(url);
+  const ended = (how) => () => { source.close(); resolve(how); };
+  source.addEventListener("done", ended("done"));
+  source.onerror = ended("error");
+})"""
+
+
+class Guarded(NamedTuple):
+    """A server that wants keys, and one."""
+
+    process: Process
+    key: str
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Guarded]:
+    """A server as its operator starts it, and a key as they make it."""
+    settings = {"AUTH": "keys", "KEY_PEPPER": secrets.token_hex(32)}
+    models = {"FAST_MODEL": "scripted:fast?first=0.01&gap=0", "SLOW_MODEL": "scripted:slow?first=0.02&gap=0"}
+    with fresh_home() as home, running(home, **models, **settings) as process:
+        command = [sys.executable, "-m", "app.cli", "keys", "create", "alice"]
+        env = environment(home, settings)
+        made = subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True, check=True, timeout=30)
+        yield Guarded(process, made.stdout.strip())
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser() -> AsyncIterator[Browser]:
+    """One browser for the tests of this file."""
+    async with chromium() as launched:
+        yield launched
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def page(browser: Browser, server: Guarded) -> AsyncIterator[Page]:
+    """The page in a fresh profile, before anybody has signed in; a complaint but a 401 fails the test."""
+    complaints: list[str] = []
+    context = await browser.new_context()
+    opened = await context.new_page()
+    opened.set_default_timeout(WAIT_MS)
+    opened.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    opened.on("pageerror", lambda error: complaints.append(str(error)))
+    await opened.goto(server.process.url)
+    yield opened
+    await context.close()
+    assert [words for words in complaints if "401 (Unauthorized)" not in words] == []
+
+
+async def signed_in(page: Page, key: str) -> None:
+    """Type a key into the form."""
+    await expect(page.locator("#sign-in")).to_be_visible(timeout=WAIT_MS)
+    await page.fill("#key", key)
+    await page.click("#enter")
+
+
+async def test_a_key_opens_the_page(server: Guarded, page: Page) -> None:
+    """The form stands instead of the page, a wrong key is told, the right one opens it, and a question is answered."""
+    await expect(page.locator("#ask")).to_be_hidden(timeout=WAIT_MS)
+    await signed_in(page, "tandem_wrong")
+    await expect(page.locator("#sign-in-hint")).to_have_text("this key is not known here", timeout=WAIT_MS)
+    await signed_in(page, server.key)
+    await expect(page.locator("#who-name")).to_have_text("alice", timeout=WAIT_MS)
+    await expect(page.locator("#sign-in")).to_be_hidden()
+    await page.fill("#question", "Who am I?")
+    await page.press("#question", "Enter")
+    await expect(page.locator("#done")).to_have_attribute("data-status", "completed", timeout=WAIT_MS)
+    assert server.key not in await page.content()
+
+
+async def test_the_session_is_a_cookie_that_scripts_do_not_see(server: Guarded, page: Page) -> None:
+    """EventSource streams by the cookie alone, which no script can read and which is gone after the sign-out."""
+    address = "/v1/reason?input=By+EventSource"
+    assert await page.evaluate(STREAM, address) == "error"
+    await signed_in(page, server.key)
+    await expect(page.locator("#who-name")).to_have_text("alice", timeout=WAIT_MS)
+    assert await page.evaluate(STREAM, address) == "done"
+    assert await page.evaluate("document.cookie + Object.values(localStorage) + Object.values(sessionStorage)") == ""
+    (cookie,) = await page.context.cookies()
+    assert (cookie["name"], cookie["httpOnly"], cookie["sameSite"], cookie["path"]) == ("tandem", True, "Strict", "/")
+    await page.click("#sign-out")
+    await expect(page.locator("#sign-in")).to_be_visible(timeout=WAIT_MS)
+    assert await page.context.cookies() == []
+    assert await page.evaluate(STREAM, address) == "error"
+    await page.context.add_cookies([{**cookie, "url": server.process.url, "path": None, "domain": None}])
+    assert await page.evaluate("fetch('/v1/session').then((answer) => answer.status)") == 401
+
+
+async def test_another_sites_page_cannot_use_the_session(server: Guarded, page: Page) -> None:
+    """A page of another origin that asks with credentials comes without the cookie, and is refused."""
+    await signed_in(page, server.key)
+    await expect(page.locator("#who-name")).to_have_text("alice", timeout=WAIT_MS)
+    async with (
+        foreign_page() as port,
+        page.context.expect_event("response", lambda response: "/v1/session" in response.url) as waiting,
+    ):
+        other = await page.context.new_page()
+        await other.goto(f"http://localhost:{port}/")
+        fetched = "url => fetch(url, {credentials: 'include', mode: 'no-cors'}).then((answer) => answer.type)"
+        assert await other.evaluate(fetched, f"{server.process.url}/v1/session") == "opaque"
+        await other.close()
+    assert (await waiting.value).status == 401
+
+
+@contextlib.asynccontextmanager
+async def foreign_page() -> AsyncIterator[int]:
+    """Somebody else's page at another port."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer one request with a page."""
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 2\r\nconnection: close\r\n\r\nhi")
+        await writer.drain()
+        writer.close()
+
+    listener = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield listener.sockets[0].getsockname()[1]
+    finally:
+        listener.close()
