@@ -6,7 +6,7 @@ import pytest
 from servers import eventually, serving
 from wire import dialled, head, reply
 
-from app.http import server as http_server
+from app.http import connection
 
 BODY = b"x" * 4_000_000
 CLOSING = head("POST", "/v1/reason", "Content-Type: text/plain", f"Content-Length: {len(BODY)}", "Connection: close")
@@ -23,7 +23,7 @@ async def test_a_refusal_reaches_who_is_still_sending() -> None:
 
 async def test_nobody_sends_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who has had the reply and does not finish the request is hung up on after a while."""
-    monkeypatch.setattr(http_server, "LINGER_S", 0.05)
+    monkeypatch.setattr(connection, "LINGER_S", 0.05)
     async with serving() as server, dialled(server.port, CLOSING + b"x") as (reader, _):
         assert (await asyncio.wait_for(reply(reader), 5)).status == 415
         await eventually(lambda: server.connections == 0)
