@@ -174,7 +174,7 @@ def _note(sample: Sample, item: Item) -> None:
         sample.usage = item
     elif isinstance(item, Finish):
         sample.finish = item
-    else:
+    elif isinstance(item, list):
         for kind, text in item:
             room = text[: MAX_SAMPLE_CHARS - len(sample.seen)]
             sample.seen += room

@@ -28,17 +28,31 @@ class Finish:
     model_version: str | None = None
 
 
+Along = tuple[tuple[str, str], ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What a lane asks of a model. urgent: somebody waits for the first token (the fast lane)."""
+    """What a lane asks of a model. urgent: somebody waits for the first token (the fast lane).
+
+    along: headers for the provider, by which its traces join ours; names and values are fit for a header.
+    """
 
     messages: tuple[Message, ...]
     max_output_tokens: int | None = None
     temperature: float | None = None
     urgent: bool = True
+    along: Along = ()
 
 
-Item = list[Piece] | Usage | Finish
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """The model was asked the same once more, for want of a first token; number counts from 1."""
+
+    number: int
+
+
+Item = list[Piece] | Usage | Finish | Attempt
 
 
 @runtime_checkable
@@ -54,9 +68,9 @@ class LanguageModel(Protocol):
     """A model that streams.
 
     `ask` is an async generator. It yields what has arrived together as one list of pieces, a Usage whenever the model
-    reports one (the last one counts), and a Finish once the model's own end marker came; it may yield a Usage after
-    that and then returns. It raises ModelError with a stable reason. Cancelling the task that iterates it, or
-    closing it, closes the upstream connection at once and leaves nothing behind.
+    reports one (the last one counts), an Attempt when the model is asked again, and a Finish once the model's own end
+    marker came; it may yield a Usage after that and then returns. It raises ModelError with a stable reason. Cancelling
+    the task that iterates it, or closing it, closes the upstream connection at once and leaves nothing behind.
     """
 
     name: str

@@ -58,7 +58,7 @@ class OpenAIModel:
         if pool is None:
             pool = self._pool = self._open_pool()
         try:
-            connection = await pool.post(self._body(prompt))
+            connection = await pool.post(self._body(prompt), prompt.along)
         except Broken as error:
             raise broken(error, answering=False) from error
         try:

@@ -4,6 +4,7 @@ import asyncio
 import socket
 import ssl
 from collections import deque
+from collections.abc import Iterable
 from functools import cache
 from typing import Any, Final
 
@@ -56,12 +57,14 @@ class Pool:
         self._resolved: list[Any] | OSError = []
         self._resolved_at = float("-inf")
 
-    async def post(self, body: bytes) -> Connection:
+    async def post(self, body: bytes, headers: Iterable[tuple[str, str]] = ()) -> Connection:
         """The connection that has the head of the response; give it back with `release`. Raises Broken.
 
-        A kept connection that turns out to be dead, without a byte of a response, gives way to a new one, once.
+        headers: of this request, in ASCII. A kept connection that turns out to be dead, without a byte of a response,
+        gives way to a new one, once.
         """
-        request = b"%b%d\r\n\r\n%b" % (self._head, len(body), body)
+        lines = "".join([f"\r\n{name}: {value}" for name, value in headers]).encode("ascii")
+        request = b"%b%d%b\r\n\r\n%b" % (self._head, len(body), lines, body)
         await self._turns.acquire()
         try:
             kept = self._kept()

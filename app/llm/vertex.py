@@ -7,6 +7,7 @@ message, and only when the service was unavailable or says itself that a moment'
 import asyncio
 import random
 from collections.abc import AsyncGenerator
+from functools import partial
 from importlib.util import find_spec
 from typing import Any, Final
 
@@ -76,7 +77,7 @@ class VertexModel:
         line.active += 1
         call = None
         try:
-            call, data = await self._begun(sdk, line, self._request(sdk, prompt))
+            call, data = await self._begun(sdk, line, partial(line.begin, self._request(sdk, prompt), prompt.along))
             reading = Reading()
             while data is not sdk.END:
                 for item in reading.take(_message(sdk, data)):
@@ -95,11 +96,11 @@ class VertexModel:
             self._closed = True
             await self._regions.give_back(self.region)
 
-    async def _begun(self, sdk: Any, line: Any, request: Any) -> tuple[Any, Any]:  # noqa: ANN401  # untyped libraries
+    async def _begun(self, sdk: Any, line: Any, begin: Any) -> tuple[Any, Any]:  # noqa: ANN401  # untyped libraries
         """A call and the bytes of its first message; asked again while that may help."""
         for more in reversed(range(ATTEMPTS)):
             try:
-                return await self._begin(sdk, line, request)
+                return await self._begin(sdk, line, begin)
             except _Passing as passing:
                 if not more:
                     raise passing.error from passing.__cause__
@@ -107,10 +108,10 @@ class VertexModel:
             await asyncio.sleep(wait_s)
         raise AssertionError("unreachable")
 
-    async def _begin(self, sdk: Any, line: Any, request: Any) -> tuple[Any, Any]:  # noqa: ANN401  # untyped libraries
+    async def _begin(self, sdk: Any, line: Any, begin: Any) -> tuple[Any, Any]:  # noqa: ANN401  # untyped libraries
         """One attempt; a call that fails or is given up is cancelled."""
         connected = await self._connected(line)
-        call = await line.begin(request)
+        call = await begin()
         try:
             return call, await call.read()
         except sdk.RpcError as error:

@@ -18,6 +18,7 @@ from google.rpc.status_pb2 import Status
 
 from app.errors import ModelError
 from app.llm.deferred import defer
+from app.llm.model import Along
 from app.llm.vertex_access import Target
 
 for _package in ("google.cloud.aiplatform_v1", "google.cloud.aiplatform_v1.types"):
@@ -85,9 +86,9 @@ class Line:
         self.active = 0
         self._client = PredictionServiceAsyncClient(transport=Transport(channel=self.channel))
 
-    async def begin(self, request: Any) -> Any:  # noqa: ANN401  # the library has no types
-        """A call that has begun; it does not suspend. Whoever asked must cancel it."""
-        return await self._client.stream_generate_content(request=Wrapped.wrap(request))
+    async def begin(self, request: Any, along: Along = ()) -> Any:  # noqa: ANN401  # the library has no types
+        """A call that has begun, with these headers; it does not suspend. Whoever asked must cancel it."""
+        return await self._client.stream_generate_content(request=Wrapped.wrap(request), metadata=along)
 
     async def connected(self) -> bool:
         """Wait until the connection stands, or has failed."""
