@@ -16,9 +16,10 @@ import typer
 import uvloop
 
 from app.failing import clear_errors
+from app.http.connection import Bounds
 from app.http.opening import Opening
-from app.http.server import DrainingServer, bind, build
-from app.logs import configure
+from app.http.server import DrainingServer, bind, build, doors
+from app.logs import configure, log_the_uncaught
 from app.settings import Settings, read_settings
 
 FILES = 65_536
@@ -35,7 +36,9 @@ def serve() -> None:
     with clear_errors():
         settings = read_settings()
         settings.check_bind()
-        configure(settings.log_format, settings.log_level)
+        project, traced = settings.log_project or settings.vertex_project, settings.trace_endpoint is not None
+        configure(settings.log_format, settings.log_level, project=project, traced=traced)
+        log_the_uncaught()
         with (
             contextlib.closing(bind(settings.host, settings.port)) as listener,
             asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
@@ -89,17 +92,22 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
     assert task is not None
     opening = Opening()
     house = House(settings, opening, listener.getsockname()[1])
-    server = build(opening, house.drain, settings.shutdown_grace_s, settings.send_timeout_s)
+    server = build(opening, house.drain, settings.shutdown_grace_s, connection_bounds(settings))
     house.task.add_done_callback(partial(_stop, server, opening))
     signal.signal(signal.SIGTERM, partial(_cancel_soon, loop, task))  # once the server has let go of it
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup means it
         signal.signal(signal.SIGHUP, server.handle_exit)  # a terminal that closes is a stop like any other
     try:
-        await server.serve(sockets=[listener])
+        await server.serve(sockets=doors(listener))
     finally:
         await house.leave()
     logging.shutdown()
     os._exit(0)  # all is closed; the loop would wait for a thread that loads and for a task that does not stop
+
+
+def connection_bounds(settings: Settings) -> Bounds:
+    """What every connection is held to."""
+    return Bounds(settings.send_timeout_s, settings.load_head_timeout_s, settings.load_max_connections)
 
 
 def _load() -> tuple[Any, Any]:

@@ -26,13 +26,19 @@ def router(parts: Parts) -> APIRouter:
             "record": parts.readiness.ledger(),
         }
 
-    @routes.get("/health/detailed", summary="The same, with the audit in detail")
+    @routes.get("/health/detailed", summary="The same, and of every part its state, latency and last error")
     async def detailed() -> dict[str, Any]:
-        return await health() | {"audit": parts.readiness.audit()}
+        return await health() | {
+            "parts": await parts.readiness.parts(),
+            "audit": parts.readiness.audit(),
+            "breakers": parts.board.states(),
+        }
 
-    @routes.get("/health/live", summary="The process answers")
-    async def live() -> dict[str, str]:
-        return {"status": "ok"}
+    @routes.get("/health/live", summary="What has to move moves; 503 when only a new process helps")
+    async def live() -> JSONResponse:
+        if parts.readiness.alive:
+            return JSONResponse({"status": "ok"})
+        return JSONResponse({"status": "not moving", "checks": parts.readiness.moving()}, 503)
 
     @routes.get("/health/ready", summary="New runs are welcome here; 503 otherwise")
     async def ready() -> JSONResponse:

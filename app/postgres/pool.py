@@ -81,6 +81,11 @@ class Pool:
             except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
                 pool.terminate()
 
+    async def ping(self) -> None:
+        """Ask the server for nothing; raises as `connection` does."""
+        async with self.connection() as connection:
+            await connection.execute("SELECT 1")
+
     async def _connect(self, *_: object, **options: Any) -> asyncpg.Connection:  # noqa: ANN401  # the driver's own
         """A connection for the pool, whose address is the way's."""
         return await self._way.connect(**options)

@@ -42,7 +42,7 @@ _DAY: Final = timedelta(days=1)
 _Span = tuple[datetime, datetime]
 
 
-def _summed(query: str) -> str:
+def summed(query: str) -> str:
     """The query with the sums of all numbers filled in."""
     text = QUERIES[query]
     for place, sums in _SUMS.items():
@@ -50,11 +50,10 @@ def _summed(query: str) -> str:
     return text
 
 
-READ: Final = _summed("read_rollups")
-_COUNT_HOURS: Final = _summed("count_hours")
+READ: Final = summed("read_rollups")
+_COUNT_HOURS: Final = summed("count_hours")
 _STEPS: Final = tuple(
-    _summed(step)
-    for step in ("count_slices", "add_to_wholes", "drop_empty_groups", "drop_old_counts", "put_new_counts")
+    summed(step) for step in ("count_slices", "add_to_wholes", "drop_empty_groups", "drop_old_counts", "put_new_counts")
 )
 
 

@@ -176,9 +176,6 @@ def _lanes(entry: RunEntry) -> list[dict[str, Any]]:
 def _ended(record: LaneRecord) -> dict[str, Any]:
     """How a lane ended, with its numbers; nano-dollars, exact where the tariff and the tokens are known."""
     end, usage, tariff = record.end, record.end.usage, record.tariff
-    cost = tariff.cost(usage) if tariff is not None else None
-    if cost is None and end.cost_usd is not None:
-        cost = round(end.cost_usd * 1e9)
     row: dict[str, Any] = {
         "attempt": record.attempt,
         "model": record.model,
@@ -195,7 +192,7 @@ def _ended(record: LaneRecord) -> dict[str, Any]:
         "thinking_tokens": usage.thinking_tokens,
         "cached_tokens": usage.cached_tokens,
         "usage_source": usage.source,
-        "cost_nano": cost,
+        "cost_nano": record.cost_nano,
     }
     if tariff is not None:
         row |= {"input_nano": tariff.input_nano, "output_nano": tariff.output_nano, "cached_nano": tariff.cached_nano}

@@ -9,20 +9,21 @@ from functools import partial
 from typing import Any
 
 from app import __version__
-from app.http.parts import Parts, Past
-from app.postgres.chores import Chores
+from app.admission.load import Load
+from app.http.parts import Answers, Parts, Past
+from app.postgres.everybody import EverybodysRollups
 from app.postgres.experiments import Experiments
 from app.postgres.logs import RequestLog
-from app.postgres.pool import Pool
 from app.postgres.rollups import Rollups
 from app.postgres.runs import RunStore
-from app.postgres.upkeep import Upkeep
 from app.reasoning.race import Terms
 from app.reasoning.runs import Bounds, Runs
 from app.record.intake import Intake
 from app.settings import Settings
-from app.wiring import answers, models, record
-from app.wiring.readiness import Readiness
+from app.wiring import answers, identity, metrics, models, record
+from app.wiring.around import Around, open_around
+from app.wiring.ends import told
+from app.wiring.ground import Ground, open_ground
 
 log = logging.getLogger(__name__)
 
@@ -36,10 +37,12 @@ class Services:
 
     parts: Parts
     journal: Intake
+    gate: Load
     recorded: asyncio.Event = field(default_factory=asyncio.Event)  # the last wait for the record is over
 
     async def drain(self, grace_s: float) -> None:
         """No new runs, a grace for live ones, `done` for all, and their records stored while the database is there."""
+        self.gate.close()
         await asyncio.gather(self.parts.runs.drain(grace_s), self.parts.answers.elsewhere.drain(grace_s))
         if not self.recorded.is_set() and not await self.journal.drain(DRAIN_RECORD_S):
             log.warning("not every record was stored before the end: the database does not answer")
@@ -50,43 +53,55 @@ class Services:
 async def open_services(settings: Settings) -> AsyncIterator[Services]:
     """Open every part, in the order in which they need each other; close them in the opposite one."""
     async with contextlib.AsyncExitStack() as stack:
-        readiness = Readiness()
-        instance = record.instance_name()
-        catalogue = models.open_catalogue(settings)
-        stack.push_async_callback(catalogue.close)
-        prices = models.open_prices(settings)
-        way = await record.open_database(settings, stack)
-        readers, writer = [await stack.enter_async_context(Pool(way, n)) for n in (settings.database_pool_size, 1)]
-        upkeep = Upkeep(readers, settings.slow_threshold_ms)
-        if settings.database_url is None:
-            await record.migrate_own(settings, way, upkeep)
-            readiness.database = "ok"
-        journal = await stack.enter_async_context(record.open_journal(settings, RunStore(writer), prices))
-        chores = Chores(upkeep, instance, record.keep(settings))
-        terms = Terms(settings.slow_threshold_ms, models.tariffs(settings, prices), instance)
-        make_runs = partial(Runs, catalogue, journal, terms, bounds(settings))
-        runs, found = await answers.open_answers(settings, way, make_runs, RunStore(readers), stack)
-        readiness.runs, readiness.journal, readiness.chores = runs, journal, chores
-        _background(stack, models.warm(settings, catalogue, prices, readiness), "warm models")
-        _background(stack, record.keep_house(settings, way, upkeep, chores, readiness), "chores")
-        parts = Parts(
-            answers=found,
-            runs=runs,
-            records=RunStore(readers),
-            readiness=readiness,
-            defaults=models.defaults(settings),
-            ping_s=settings.ping_s,
-            max_body_bytes=settings.max_body_bytes,
-            version=__version__,
-            pending=journal,
-            requests=RequestLog(readers, settings.slow_threshold_ms),
-            request_lines=settings.request_log,
-            past=Past(Experiments(readers, way), Rollups(readers, settings.slow_threshold_ms)),
-            mask=record.redactor(settings).remark,
-        )
-        services = Services(parts, journal)
+        ground = await open_ground(settings, stack)
+        around = await open_around(settings, ground, stack)
+        runs, found = await _open_runs(settings, ground, around, stack)
+        ground.readiness.runs, around.condition.answers = runs, found
+        _background(stack, models.warm(settings, ground.catalogue, ground.prices, ground.readiness), "warm models")
+        upkeep = record.keep_house(settings, ground.way, ground.upkeep, ground.chores, ground.readiness)
+        _background(stack, upkeep, "chores")
+        parts = around.sparing.show(_parts(settings, ground, around, found, runs), ground.journal, around.counters)
+        parts = await identity.guarded(parts, settings, ground.way, stack)
+        parts = metrics.joined(parts, settings, around.numbers, ground.journal)
+        services = Services(parts, ground.journal, around.guard.gate)
+        _background(stack, around.numbers.look_again(), "sizes of levels")
         stack.push_async_callback(services.drain, 0.0)
         yield services
+
+
+async def _open_runs(
+    settings: Settings, ground: Ground, around: Around, stack: contextlib.AsyncExitStack
+) -> tuple[Runs, Answers]:
+    """Where runs live, and what may answer instead of a new one."""
+    tariffs = models.tariffs(settings, ground.prices)
+    guards, spans = around.sparing.models, around.spans
+    terms = Terms(settings.slow_threshold_ms, tariffs, ground.instance, guards.judge, spans.along)
+    make_runs = told(partial(Runs, guards, ground.journal, terms, bounds(settings)), *around.listeners)
+    before = answers.Before(RunStore(ground.readers), around.gate)
+    return await answers.open_answers(settings, ground.way, make_runs, before, stack)
+
+
+def _parts(settings: Settings, ground: Ground, around: Around, found: Answers, runs: Runs) -> Parts:
+    """What HTTP speaks for, before it is known who may come."""
+    readers, rolled_up = ground.readers, Rollups(ground.readers, settings.slow_threshold_ms)
+    return Parts(
+        answers=found,
+        runs=runs,
+        records=RunStore(readers),
+        readiness=ground.readiness,
+        pending=ground.journal,
+        doorman=around.limited.doorman,
+        budget=around.limited.budget,
+        streams=around.guard.streams,
+        requests=RequestLog(readers, settings.slow_threshold_ms),
+        past=Past(Experiments(readers, ground.way), rolled_up, EverybodysRollups(readers)),
+        defaults=models.defaults(settings),
+        ping_s=settings.ping_s,
+        max_body_bytes=settings.max_body_bytes,
+        version=__version__,
+        request_lines=settings.request_log,
+        mask=record.redactor(settings).remark,
+    )
 
 
 def _background(stack: contextlib.AsyncExitStack, work: Any, name: str) -> None:  # noqa: ANN401  # any coroutine

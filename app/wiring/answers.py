@@ -4,8 +4,9 @@ import asyncio
 import importlib
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from typing import Any
+from typing import Any, NamedTuple
 
+from app.admission.gate import OPEN, Gate
 from app.answers.cache import Bounded, Cache
 from app.answers.lifetime import Lifetimes, parse_classes
 from app.answers.memory import Memory
@@ -13,8 +14,8 @@ from app.http.parts import Answers
 from app.postgres.answers import PostgresAnswers
 from app.postgres.pool import Pool
 from app.postgres.way import Way
-from app.question import Key
-from app.reasoning.desk import Desk
+from app.question import KEEPING_TEXTS, Key
+from app.reasoning.desk import Desk, Rules
 from app.reasoning.elsewhere import Elsewhere, Nowhere
 from app.reasoning.idempotency import IdempotencyKeys, Uses
 from app.reasoning.runs import Keep, Runs, forget
@@ -26,7 +27,6 @@ from app.wiring import models
 # Loaded when REDIS_URL is set.
 REDIS = {name: f"app.redis.{name}" for name in ("client", "answers", "keys", "instances", "pace")}
 POOL_SIZE = 2
-KEEPING_TEXTS = ("full", "redacted")
 
 
 def _redis(name: str) -> Any:  # noqa: ANN401  # a module
@@ -66,7 +66,8 @@ def keeper(cache: Cache | None) -> Keep:
         if worth_keeping(closing):
             until = cache.until(closing.opening.question.labels.prompt_class)
             if until is not None:
-                cache.keep(answer_of(closing, key, until))
+                here = closing.opening.content.mode not in KEEPING_TEXTS
+                cache.keep(answer_of(closing, key, until), here=here)
 
     return keep
 
@@ -82,19 +83,28 @@ async def _open_elsewhere(settings: Settings, redis: Any | None, runs: Runs, sta
     return found
 
 
+class Before(NamedTuple):
+    """What a question meets before a race: earlier uses of its idempotency key, and the gate."""
+
+    uses: Uses
+    gate: Gate = OPEN
+
+
 async def open_answers(
-    settings: Settings, way: Way, make_runs: Callable[[Keep], Runs], record: Uses, stack: AsyncExitStack
+    settings: Settings, way: Way, make_runs: Callable[[Keep], Runs], before: Before, stack: AsyncExitStack
 ) -> tuple[Runs, Answers]:
     """The runs, and everything that may answer instead of a new one."""
     redis = await _open_redis(settings, stack)
     cache = await _open_cache(settings, way, redis, stack)
     runs = make_runs(keeper(cache))
     elsewhere = await _open_elsewhere(settings, redis, runs, stack)
-    return runs, answers_of(settings, runs, record, cache, elsewhere)
+    return runs, answers_of(settings, runs, before, cache, elsewhere)
 
 
-def answers_of(settings: Settings, runs: Runs, record: Uses, cache: Cache | None, elsewhere: Elsewhere) -> Answers:
+def answers_of(settings: Settings, runs: Runs, before: Before, cache: Cache | None, elsewhere: Elsewhere) -> Answers:
     """These parts with the desk that decides between them."""
-    keys = IdempotencyKeys(record, elsewhere, settings.idempotency_s, asyncio.get_running_loop().time)
-    desk = Desk(runs, models.keyer(settings), keys, elsewhere, cache)
-    return Answers(desk, cache, elsewhere, models.scoper(settings))
+    keys = IdempotencyKeys(before.uses, elsewhere, settings.idempotency_s, asyncio.get_running_loop().time)
+    desk = Desk(runs, Rules(models.keyer(settings), before.gate), keys, elsewhere, cache)
+    levels = {} if cache is None else {f"answers.{name}": breaker for name, breaker in cache.breakers.items()}
+    others = {} if elsewhere.breaker is None else {"redis.instances": elsewhere.breaker}
+    return Answers(desk, cache, elsewhere, models.scoper(settings), {"postgres.keys": keys.breaker, **levels, **others})

@@ -110,8 +110,13 @@ def open_prices(settings: Settings) -> PriceBook:
 
 def tariffs(settings: Settings, prices: PriceBook) -> Callable[[LaneName, str], Tariff | None]:
     """The price of a lane's model as far as it is known by now; asking never takes long."""
-    base_urls = {lane: _base_url(settings, lane) for lane in LANES}
-    return lambda lane, model: prices.known(model, base_urls[lane])
+    addresses = base_urls(settings)
+    return lambda lane, model: prices.known(model, addresses[lane])
+
+
+def base_urls(settings: Settings) -> dict[LaneName, str]:
+    """Where each lane's models are asked, which is part of what they cost."""
+    return {lane: _base_url(settings, lane) for lane in LANES}
 
 
 def _base_url(settings: Settings, lane: LaneName) -> str:
@@ -124,7 +129,7 @@ def versions(settings: Settings) -> Callable[[LaneName, str], str]:
 
     Raises StartupError when the address or the weights cannot be read.
     """
-    names = map(_innermost, configured(settings).values())
+    names = map(innermost, configured(settings).values())
     try:
         addresses = {lane: _public(_base_url(settings, lane)) for lane in LANES}
         vertex = {lane: vertex_access(settings).version(urgent=lane == "fast") for lane in LANES}
@@ -134,7 +139,7 @@ def versions(settings: Settings) -> Callable[[LaneName, str], str]:
         raise StartupError(f"{what} cannot be read: {type(error).__name__}") from None
 
     def version(lane: LaneName, model: str) -> str:
-        name = _innermost(model)
+        name = innermost(model)
         remote = {"openai": addresses, "vertex": vertex}.get(name.partition(":")[0])
         return weights.get(name, "") if remote is None else remote[lane]
 
@@ -142,7 +147,7 @@ def versions(settings: Settings) -> Callable[[LaneName, str], str]:
 
 
 def keyer(settings: Settings) -> Callable[[Question, Caller], Key]:
-    """Under which key a caller's answer to a question is found, within CACHE_SCOPE."""
+    """Under which key a caller's answer to a question is found, within their scope."""
     version, scope = versions(settings), scoper(settings)
 
     def key(question: Question, caller: Caller) -> Key:
@@ -153,11 +158,11 @@ def keyer(settings: Settings) -> Callable[[Question, Caller], Key]:
 
 
 def scoper(settings: Settings) -> Callable[[Caller], str]:
-    """The scope in which an answer to a caller is shared."""
-    return partial(scope_of, kind=settings.cache_scope)
+    """The scope in which an answer to a caller is shared: what they were granted, else CACHE_SCOPE."""
+    return lambda caller: scope_of(caller, caller.grant.cache_scope or settings.cache_scope)
 
 
-def _innermost(name: str) -> str:
+def innermost(name: str) -> str:
     """The name of the model that a wrapper goes around, or the name itself."""
     wrapping, at, wrapped = name.partition("@")
     return wrapped if at and wrapping.partition(":")[0] in WRAPPERS else name

@@ -1,0 +1,146 @@
+"""What callers may use: requests, tokens and money, counted here, or in Redis for all instances."""
+
+import asyncio
+import importlib
+import logging
+import random
+import re
+import time
+from collections import Counter
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Any, Final
+
+from app.admission.allowance import Allowances, Defaults, parse_endpoints, parse_limits
+from app.admission.budget import Budget, Purses, Shared
+from app.admission.doorman import Doorman, SharedWindows
+from app.admission.estimate import Estimator, Prices
+from app.admission.gate import OPEN, Gate, Gates
+from app.admission.purse import SharedPurse
+from app.admission.rates import MemoryWindows
+from app.admission.settling import Settler
+from app.admission.sparing import CountersUnavailable, Sparing
+from app.breaker import Breaker
+from app.errors import TandemError
+from app.postgres.pool import Pool
+from app.postgres.spending import Spending
+from app.postgres.way import Way
+from app.question import LaneName
+from app.record.prices import PriceBook
+from app.settings import Settings
+from app.wiring import models
+
+log = logging.getLogger(__name__)
+
+REDIS: Final = {name: f"app.redis.{name}" for name in ("client", "purse", "rates")}  # loaded when REDIS_URL is set
+LOOK_S: Final = 60.0  # at least, between two looks into the record
+SHARE: Final = 0.02  # of the time, at most, is spent on looking
+RETRY_S: Final = 5.0
+LAST_S: Final = 0.5
+
+_SAMPLES: Final = re.compile(r"deliberate:(\d{1,2})@")
+
+
+@dataclass(frozen=True, slots=True)
+class Limited:
+    """Who counts requests, the gate of money and tokens, and how the shared counters are: None without any."""
+
+    doorman: Doorman | None = None
+    budget: Budget | None = None
+    sparing: Sparing | None = None
+
+
+def gate(limited: Limited) -> Gate:
+    """What a question passes right before a race."""
+    return OPEN if limited.budget is None else Gates([limited.budget])
+
+
+async def open_limits(settings: Settings, way: Way, prices: PriceBook, instance: str, stack: AsyncExitStack) -> Limited:
+    """Nothing where nothing is limited: AUTH=off and no setting that asks for it."""
+    defaults = limits_of(settings)
+    if settings.auth == "off" and defaults == Defaults():
+        return Limited()
+    allowances, exceeded = Allowances(defaults), Counter[tuple[str, str]]()
+    shared, windows, sparing = await _open_shared(settings, stack)
+    purses = Purses(time.time, shared)
+    estimator = Estimator(_prices(settings, prices), settings.budget_default_output_tokens)
+    spending = Spending(await stack.enter_async_context(Pool(way, 1)))
+    _background(stack, _learn(spending, purses, shared, instance))
+    doorman = Doorman(allowances, windows or MemoryWindows(), exceeded)
+    return Limited(doorman, Budget(allowances, purses, estimator, exceeded), sparing)
+
+
+def limits_of(settings: Settings) -> Defaults:
+    """The server's own limits."""
+    return Defaults(
+        parse_limits(settings.caller_limits),
+        parse_limits(settings.limit_tenant),
+        parse_limits(settings.limit_global),
+        parse_endpoints(settings.limit_endpoints),
+    )
+
+
+async def _open_shared(
+    settings: Settings, stack: AsyncExitStack
+) -> tuple[Shared | None, SharedWindows | None, Sparing | None]:
+    """What all instances count together; it holds no word of anybody, whatever AUDIT_CONTENT says."""
+    if settings.redis_url is None:
+        return None, None, None
+    modules: dict[str, Any] = {name: importlib.import_module(module) for name, module in REDIS.items()}
+    url, timeout_s = settings.redis_url.get_secret_value(), settings.limit_redis_timeout_s
+    client = await stack.enter_async_context(modules["client"].Client(url, settings.redis_prefix))
+    purse = modules["purse"].RedisPurse(client, timeout_s)
+    settler = await stack.enter_async_context(Settler(purse))
+    sparing = Sparing(Breaker(), asyncio.get_running_loop().time)
+    windows = SharedWindows(modules["rates"].RedisWindows(client, timeout_s), sparing)
+    return Shared(purse, sparing, settler), windows, sparing
+
+
+def _prices(settings: Settings, prices: PriceBook) -> Prices:
+    base_urls = models.base_urls(settings)
+
+    async def look(lane: LaneName, model: str) -> Any:  # noqa: ANN401  # a Tariff or None
+        return await asyncio.to_thread(prices.resolve, model, base_urls[lane])
+
+    return Prices(models.tariffs(settings, prices), look, _times)
+
+
+def _times(model: str) -> int:
+    """How often a wrapper asks its model for one answer."""
+    match = _SAMPLES.match(model)
+    return int(match[1]) if match else 1
+
+
+async def _learn(spending: Spending, purses: Purses, shared: Shared | None, instance: str) -> None:
+    """Tell the purses what the record knows of others and of earlier processes, again and again: some comes late."""
+    while True:
+        began = time.monotonic()
+        try:
+            purses.own.learn(await spending.past(time.time(), time.time(), instance))
+            if shared is not None:
+                await _learn_shared(spending, shared.purse)
+        except CountersUnavailable as error:
+            log.debug("the shared limits were not told of the past: %s", error)
+        except TandemError as error:  # the database is away or not migrated yet
+            log.debug("what was spent before could not be read: %s", error)
+            await asyncio.sleep(RETRY_S)
+            continue
+        except Exception:  # limits go on with what this process knows, and the next look may do better
+            log.exception("what was spent before could not be learnt")
+        took_s = time.monotonic() - began
+        await asyncio.sleep(max(LOOK_S, took_s / SHARE) * (1 + random.random() / 4))  # noqa: S311  # no secret
+
+
+async def _learn_shared(spending: Spending, purse: SharedPurse) -> None:
+    now = time.time()
+    await purse.learn(await spending.past(now, await purse.born(now)))
+
+
+def _background(stack: AsyncExitStack, work: Any) -> None:  # noqa: ANN401  # any coroutine
+    task = asyncio.create_task(work, name="spending")
+
+    async def end() -> None:
+        task.cancel()
+        await asyncio.wait([task], timeout=LAST_S)
+
+    stack.push_async_callback(end)
