@@ -47,7 +47,7 @@ class Instances:
         self._name = name
         self._keys = keys
         self._pace = pace
-        self._breaker = Breaker(most_s=MOST_PAUSE_S)
+        self.breaker = Breaker(most_s=MOST_PAUSE_S)
         self._cards = Cards(client, pace)
         self._post = Post(client, pace)
         self._flights = Flights(client, name, pace)
@@ -151,19 +151,19 @@ class Instances:
     async def _asked(self, ask: Callable[[], Coroutine[Any, Any, T]], instead: T) -> T:
         """What Redis says, or this instead when it is ill; one that is known to be ill is not asked."""
         now = asyncio.get_running_loop().time
-        if not self._relay.up or not self._breaker.ask(now()):  # the relay finds out by itself when Redis is back
+        if not self._relay.up or not self.breaker.ask(now()):  # the relay finds out by itself when Redis is back
             self._unanswered += 1
             return instead
         try:
             answer = await ask()
         except RedisUnavailable:
-            self._breaker.failed(now())
+            self.breaker.failed(now())
             self._unanswered += 1
             return instead
         except Refusal:
-            self._breaker.succeeded()
+            self.breaker.succeeded()
             raise
-        self._breaker.succeeded()
+        self.breaker.succeeded()
         return answer
 
     async def _find(self, run_id: str, caller: Caller, *, guest: bool) -> Log | None:
