@@ -1,4 +1,4 @@
-"""tandem serve | ask | migrate | psql | audit | cache: the program's commands, each loaded when it is called."""
+"""What `tandem` can do, by command, each loaded when it is called."""
 
 import importlib
 from typing import Any, Final
@@ -13,8 +13,10 @@ COMMANDS: Final = {
     "ask": "app.commands.ask",
     "migrate": "app.commands.migrate",
     "psql": "app.commands.psql",
+    "doctor": "app.commands.doctor",
     "audit": "app.audit",
     "cache": "app.caching",
+    "keys": "app.keys",
 }
 
 

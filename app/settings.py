@@ -2,12 +2,16 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import platformdirs
-from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from app.admission.addresses import parse_networks
+from app.admission.allowance import KEYHOLDERS, OFF, parse_endpoints, parse_limits
+from app.admission.keys import PEPPER_CHARS, PEPPER_WANTED
+from app.admission.origins import parse_origins
 from app.answers.lifetime import parse_classes
 from app.errors import StartupError
 from app.llm import vertex_access
@@ -15,6 +19,30 @@ from app.llm import vertex_access
 Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
 ModelName = Annotated[str, Field(pattern=r"^[a-z]+:.+", max_length=300)]
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def check_networks(text: str) -> str:
+    """A list of networks as it was given. Raises ValueError."""
+    parse_networks(text)
+    return text
+
+
+def check_origins(text: str) -> str:
+    """A list of origins as it was given. Raises ValueError."""
+    parse_origins(text)
+    return text
+
+
+def check_limits(text: str) -> str:
+    """A list of limits as it was given. Raises ValueError."""
+    parse_limits(text)
+    return text
+
+
+def check_endpoints(text: str) -> str:
+    """The limits of endpoints as they were given. Raises ValueError."""
+    parse_endpoints(text)
+    return text
 
 
 def default_home() -> Path:
@@ -29,8 +57,18 @@ class Settings(BaseSettings):
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
-    auth: Literal["off"] = "off"
+    auth: Literal["off", "keys", "iap"] = "off"
     allow_anonymous: bool = False
+    key_pepper: Annotated[SecretStr, Field(min_length=PEPPER_CHARS)] | None = None
+    key_cache_s: Annotated[float, Field(gt=0, le=300)] = 30.0
+    key_away_s: Annotated[float, Field(gt=0, le=86_400)] = 900.0
+    session_s: Annotated[float, Field(ge=60, le=34_560_000)] = 43_200.0
+    auth_failures_per_minute: Annotated[int, Field(ge=1, le=1_000_000)] = 30
+    iap_audience: Annotated[str, Field(min_length=1)] | None = None
+    iap_admins: str = ""
+    trusted_proxies: Annotated[str, AfterValidator(check_networks)] = ""
+    cors_origins: Annotated[str, AfterValidator(check_origins)] = ""
+    metrics_token: Annotated[SecretStr, Field(min_length=16)] | None = None
     log_format: Literal["json", "text"] = "text"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
@@ -72,10 +110,35 @@ class Settings(BaseSettings):
     send_timeout_s: Seconds = 30.0
     max_body_bytes: Annotated[int, Field(ge=1024, le=64 * 1024 * 1024)] = 1024 * 1024
     max_live_runs: Annotated[int, Field(ge=1, le=100_000)] = 2000
+    load_max_races: Annotated[int, Field(ge=1, le=100_000)] = 1000
+    load_max_lag_s: Annotated[float, Field(gt=0, le=3600)] = 0.5
+    load_max_memory_bytes: Annotated[int, Field(ge=64 * 1024 * 1024)] | None = None
+    load_streams_per_caller: Annotated[int, Field(ge=1, le=100_000)] = 100
+    load_max_connections: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
+    load_head_timeout_s: Annotated[float, Field(gt=0, le=60)] = 10.0
+    queue_length: Annotated[int, Field(ge=0, le=10_000)] = 100
+    queue_timeout_s: Annotated[float, Field(gt=0, le=60)] = 0.5
     kept_runs: Annotated[int, Field(ge=0, le=1_000_000)] = 1000
     kept_runs_bytes: Annotated[int, Field(ge=0)] = 64 * 1024 * 1024
     kept_runs_s: Seconds = 300.0
     slow_threshold_ms: Annotated[float, Field(gt=0, le=3_600_000)] = 8000.0
+
+    breaker_threshold: Annotated[int, Field(ge=1, le=100_000)] = 5
+    breaker_window_s: Seconds = 30.0
+    breaker_rate: Annotated[float, Field(gt=0, le=1)] = 0.5
+    breaker_minimum: Annotated[int, Field(ge=1, le=100_000)] = 20
+    breaker_recovery_s: Annotated[float, Field(ge=0.05, le=3600)] = 10.0
+    slow_lane_budget_share: Annotated[float, Field(ge=0, le=1)] | None = None
+    hedge_after_s: Annotated[float, Field(gt=0, le=600)] | None = None
+    hedge_after_p: Annotated[float, Field(ge=0.5, lt=1)] | None = None
+    hedge_budget: Annotated[float, Field(gt=0, le=0.5)] = 0.05
+
+    limit_caller: Annotated[str, AfterValidator(check_limits)] | None = None
+    limit_tenant: Annotated[str, AfterValidator(check_limits)] = OFF
+    limit_global: Annotated[str, AfterValidator(check_limits)] = OFF
+    limit_endpoints: Annotated[str, AfterValidator(check_endpoints)] = ""
+    limit_redis_timeout_s: Annotated[float, Field(gt=0, le=0.02)] = 0.015
+    budget_default_output_tokens: Annotated[int, Field(ge=1, le=200_000)] = 2000
 
     cache: bool = True
     cache_scope: Literal["caller", "tenant", "global"] = "caller"
@@ -92,6 +155,12 @@ class Settings(BaseSettings):
     redis_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")] = "tandem"
     redis_lease_s: Annotated[float, Field(ge=1, le=60)] = 8.0
     request_log: bool = True
+    log_project: Annotated[str, AfterValidator(vertex_access.check_project)] | None = None
+    trace_endpoint: SecretStr | None = None
+    trace_headers: SecretStr | None = None
+    trace_sample_ratio: Annotated[float, Field(ge=0, le=1)] = 1.0
+    trace_service_name: Annotated[str, Field(pattern=r"^[ -~]{1,100}$")] = "tandem"
+    health_stall_s: Annotated[float, Field(ge=30, le=3600)] = 60.0
 
     tandem_home: Path = Field(default_factory=default_home)
     database_url: SecretStr | None = None
@@ -118,6 +187,17 @@ class Settings(BaseSettings):
     run_days: Annotated[int, Field(ge=1, le=36_500)] = 365
     instance_silent_s: Annotated[float, Field(ge=15, le=86_400)] = 60.0
 
+    @model_validator(mode="after")
+    def _identity_is_whole(self) -> Self:
+        if self.auth == "keys" and self.key_pepper is None:
+            raise ValueError(f"AUTH=keys needs a secret of its own: {PEPPER_WANTED}")
+        if self.auth == "iap" and self.iap_audience is None:
+            raise ValueError(
+                "AUTH=iap needs IAP_AUDIENCE, the name of what the proxy guards, as /projects/NUMBER/global/"
+                "backendServices/ID; the console shows it under *Signed Header JWT Audience*"
+            )
+        return self
+
     @field_validator("cache_ttl_by_class")
     @classmethod
     def _classes(cls, text: str) -> str:
@@ -132,16 +212,22 @@ class Settings(BaseSettings):
 
     def check_bind(self) -> None:
         """Raise StartupError when to listen would let everybody in."""
-        if self.host not in LOOPBACK and not self.allow_anonymous:
+        if self.auth == "off" and self.host not in LOOPBACK and not self.allow_anonymous:
             raise StartupError(
                 f"HOST={self.host} is not a loopback address and AUTH is off: anybody who reaches it could spend your "
-                "money. Set HOST=127.0.0.1, or ALLOW_ANONYMOUS=true if something in front of it lets nobody else in"
+                "money. Set AUTH=keys or HOST=127.0.0.1, or ALLOW_ANONYMOUS=true if something in front of it lets "
+                "nobody else in"
             )
 
     @property
     def loopback(self) -> bool:
         """Only this machine can connect."""
         return self.host in LOOPBACK
+
+    @property
+    def caller_limits(self) -> str:
+        """The limits of each caller: LIMIT_CALLER, or those for holders of keys; without AUTH none."""
+        return self.limit_caller if self.limit_caller is not None else OFF if self.auth == "off" else KEYHOLDERS
 
     @property
     def spool_path(self) -> Path:

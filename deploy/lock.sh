@@ -27,6 +27,6 @@ compile() {
 # dev.lock is resolved first and binds the others, so that a package has one version everywhere.
 compile pyproject.toml --extra laptop --group dev -o "$locks/dev.lock" "$@"
 compile pyproject.toml --extra laptop -c "$locks/dev.lock" -o "$locks/laptop.lock" "$@"
-compile pyproject.toml --extra vertex --extra cloudsql -c "$locks/dev.lock" -o "$locks/server.lock" "$@"
+compile pyproject.toml --extra vertex --extra cloudsql --extra iap --extra tracing -c "$locks/dev.lock" -o "$locks/server.lock" "$@"
 printf '%s\n' $image | compile - -c "$locks/dev.lock" -o "$locks/image.lock" "$@"
 echo "$weights" | compile - --no-deps -o "$locks/weights.lock"

@@ -87,11 +87,14 @@ TABLES = {
 }
 PLAIN = {
     "cloud-sql-proxy": ("--private-ip", "--auto-iam-authn", "--impersonate-service-account"),
-    "redis-cli": ("-u", "--bigkeys"),
+    "redis-cli": ("-u", "--bigkeys", "--latency"),
     "kill": ("-9", "-TERM"),
     "sqlite3": (),
     "cp": (),
     "jq": ("-c", "-r"),
+    "openssl": ("-hex",),
+    "df": ("-h",),
+    "du": ("-sh",),
     "export": (),
     "read": ("-rs",),
     "printf": (),

@@ -10,6 +10,8 @@ ALNUM40 = "a8F3k2L9x0Qw7Zt5Bn1Vc4Xm6Pd8Rg2Hj3Ks9Ty0"
 _SECRETS = [
     ("my key is ⟦sk~-proj-abcDEF1234567890abcdefghijklMNOP⟧.", "openai_key"),
     (f"use ⟦sk~-{ALNUM40}⟧ here", "openai_key"),
+    (f"curl -H 'X-API-Key: ⟦tand~em_0a1b2c3d4e5f_{ALNUM40}abcdefghi⟧'", "tandem_key"),
+    (f"Cookie: tandem=⟦tand~em_0a1b2c3d4e5f_a8F3k2L9x0Qw7Zt5Bn1Vc4-1800000000-{HEX32}{HEX32}⟧; a=b", "tandem_key"),
     ("⟦sk~-svcacct-Ab12Cd34Ef56Gh78Ij90Kl12⟧", "openai_key"),
     ("say ⟦sk~-ant-api03-AbCdEf123456_ghIJKL-789012⟧ again", "anthropic_key"),
     (f"⟦sk~-or-v1-{HEX32}{HEX32}⟧", "openrouter_key"),

@@ -8,7 +8,7 @@ from fake_openai import DONE, chunk, event, say, usage
 
 from app.errors import ModelError
 from app.events import Usage
-from app.llm.model import Item
+from app.llm.model import Finish, Item
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ def told(items: Iterable[Item], failure: ModelError | None = None) -> Told:
                 said[piece.kind] += piece.text
         elif isinstance(item, Usage):
             counted = item
-        else:
+        elif isinstance(item, Finish):
             finish = item.reason
     reason, outcome = (failure.reason, failure.outcome) if failure else (None, None)
     return Told(said["answer"], said["thinking"], counted, finish, reason, outcome)

@@ -24,7 +24,7 @@ RUN = frozenset({"curl", "tandem", "make", "python", "psql"})
 # Not here, or not to be had offline: taken apart, and held against what the program knows.
 PARSED = frozenset({
     "gcloud", "cloud-sql-proxy", "docker", "kubectl", "terraform", "redis-cli", "sqlite3", "jq",
-    "kill", "cp", "export", "read", "printf",
+    "openssl", "df", "du", "kill", "cp", "export", "read", "printf",
 })  # fmt: skip
 
 

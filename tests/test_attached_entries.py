@@ -9,12 +9,12 @@ import spools
 from memory_store import MemoryStore
 
 from app.errors import AuditFull
-from app.question import Labels
+from app.question import Content, Labels
 from app.record.backlog import Limits, Steps
 from app.record.codec import cleaned, stripped
 from app.record.direct import DirectJournal
 from app.record.entry import CLOSED, OPENED, Attachment, Entry
-from app.record.redaction import Mode, Redactor
+from app.record.redaction import Redactor
 from app.record.replay import Replay
 
 RUN = entries.opening(question=entries.question(labels=Labels("an experiment", tags=("a", "b"))))
@@ -122,7 +122,7 @@ async def test_a_full_audit_keeps_attachments_as_metadata(tmp_path: Path, store:
 
 
 @pytest.mark.parametrize("mode", ["full", "redacted", "hash_only", "none"])
-def test_labels_of_an_attachment_are_masked_as_those_of_its_run(mode: Mode) -> None:
+def test_labels_of_an_attachment_are_masked_as_those_of_its_run(mode: Content) -> None:
     """The labels of an attachment are kept in every mode, masked as an opening's, and nothing else is changed."""
     labels = Labels("AKIA" + "IOSFODNN7EXAMPLE", "for jane@example.com", None, ("plain",))
     run = entries.opening(question=entries.question(labels=labels))

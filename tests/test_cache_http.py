@@ -9,10 +9,12 @@ import pytest
 from fastapi import FastAPI
 from levels import DictLevel, answer, cache_of
 from starlette.datastructures import Headers
+from starlette.types import Scope
 
 from app.answers.cache import Cache
 from app.http import cache as routes
 from app.http import problems
+from app.http.door import Door
 from app.http.edge import Edge
 from app.http.parts import Answers, Parts
 from app.question import Caller, Key, scope_of
@@ -21,7 +23,7 @@ from app.reasoning.elsewhere import Nowhere
 MINE, OTHER, FOREIGN = (Key("caller:me", "a" * 64), Key("caller:me", "b" * 64), Key("caller:you", "a" * 64))
 
 
-def who(headers: Headers) -> Caller:
+async def who(headers: Headers, _: Scope) -> Caller:
     """Callers by the name that they give."""
     return Caller(headers.get("x-caller", "me"))
 
@@ -34,7 +36,7 @@ def client_of(cache: Cache | None) -> httpx.AsyncClient:
     app = FastAPI()
     problems.install(app)
     app.include_router(routes.router(parts))
-    transport = httpx.ASGITransport(Edge(app, guard_loopback=False, identify=who))
+    transport = httpx.ASGITransport(Edge(app, door=Door(who, guard_loopback=False)))
     return httpx.AsyncClient(transport=transport, base_url="http://test")
 
 

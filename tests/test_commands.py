@@ -19,6 +19,7 @@ import entries
 import httpx
 import pytest
 from cloud_tools import faults, told_by_the_programs
+from command_outputs import SAYS
 from processes import environment, fresh_home, running
 from shell_commands import ASSIGNMENT, PARSED, ROOT, RUN, Command, Simple, blocks, commands, likely_commands, prose
 from typer.testing import CliRunner
@@ -38,47 +39,7 @@ QUICK = {
 ASKED = {"input": "What is the capital of France?"}
 LASTING = {"input": "Are you still there?", "cache": "off", "slow": {"model": "scripted:slow?first=20"}}
 PAIRS = {"question": "2 + 2?", "fast_text": "4", "slow_text": "It is 4."}
-EMPTY = r"\A\Z"
-
-# What a command must say, by what it has in it; the first row that fits counts.
-SAYS = [
-    (r"make psql", r"\(\d+ rows?\)"),
-    (r"make run", "deploy/venv.sh laptop && exec .venv/bin/tandem serve"),
-    (r"make image", "docker build --tag tandem"),
-    (r"make (test|check|lock)", r"sh deploy/\w+.sh"),
-    (r"python (-m bench|deploy)", r"(?i)usage: .*\b(bench|smoke)\b"),
-    (r"/v1/reason", "^event: done$"),
-    (r"/cancel", '"ended":'),
-    (r"/v1/runs/.*/events", "^event: done$"),
-    (r"/v1/runs/", '"status":"completed"'),
-    (r"/health/live", '{"status":"ok"}'),
-    (r"/health/ready", '"models":"ok"'),
-    (r"/health/detailed", '"audit":{'),
-    (r"/health/cache", '"status":"ok"'),
-    (r"/health/", '"live_runs":'),
-    (r"-X DELETE .*/api/cache/", EMPTY),
-    (r"/api/cache/stats", '"hit_rate":'),
-    (r"/api/logs", '{"logs":'),
-    (r"/api/experiments\?", '{"experiments":'),
-    (r"/api/experiments/(stats|agreement)", '{"total":{"n":'),
-    (r"/api/experiments/deadline-curve", '"quantiles":'),
-    (r"/api/experiments/compare", '"paired":'),
-    (r"/api/experiments/.RUN_ID", '"run_id":'),
-    (r"tandem ask", "You asked"),
-    (r"tandem serve", "Tandem"),
-    (r"tandem migrate", "nothing to do"),
-    (r"tandem psql", r"\(1 row\)"),
-    (r"tandem audit status", "audit ok"),
-    (r"tandem audit replay", "^1 (stored|duplicate)$"),
-    (r"(audit |experiments/)export", EMPTY),
-    (r"tandem audit import", "^1 (stored|duplicate)$"),
-    (r"tandem audit dead-letters", "there are no dead letters"),
-    (r"tandem cache stats", "memory +│ ok"),
-    (r"tandem cache clear", "answers? forgotten"),
-    (r"tandem cache warm", "already there"),
-    (r"psql .*ANALYZE", "^ANALYZE$"),
-    (r"psql ", r"\(\d+ rows?\)"),
-]
+PEPPER = "a pepper for tests, of thirty-two characters"
 
 
 @dataclass(frozen=True)
@@ -134,7 +95,8 @@ def desk(postgres: EmbeddedPostgres) -> Iterator[Desk]:
         values |= {"PATH": f"{programs}:{values['PATH']}", "PYTHONPATH": str(ROOT), "PAGER": "cat"}
         desk = Desk(folder, server.url, values)
         done = desk.ask()
-        values |= {"RUN_ID": done["start"]["run_id"], "FINGERPRINT": done["done"]["fingerprint"]}
+        values |= {"RUN_ID": done["start"]["run_id"], "FINGERPRINT": done["done"]["fingerprint"], "KEY_PEPPER": PEPPER}
+        values["KEY_ID"] = json.loads(desk.shell("tandem keys create bob --json").stdout)["id"]
         yield desk
 
 

@@ -13,6 +13,7 @@ from journals import MemoryJournal
 from played_gcloud import NEW, URL
 from servers import serving
 from starlette.datastructures import Headers
+from starlette.types import Scope
 
 from app.http.callers import anybody
 from app.question import Caller
@@ -90,10 +91,10 @@ async def test_smoke_sends_token(tmp_path: Path) -> None:
     """The smoke test asks with an identity token for the service's own address; no output or argument has it."""
     seen: list[str] = []
 
-    def identify(headers: Headers) -> Caller:
+    async def identify(headers: Headers, scope: Scope) -> Caller:
         """Whoever it is; what was sent is kept."""
         seen.append(headers.get("authorization", ""))
-        return anybody(headers)
+        return await anybody(headers, scope)
 
     async with serving(identify=identify) as server:
         cloud = handed(tmp_path, server.url)

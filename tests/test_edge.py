@@ -1,11 +1,18 @@
 """The outermost layer: no web page may start races on somebody's laptop, and every answer has its headers."""
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 import pytest_asyncio
 from servers import Server, serving
+from starlette.types import Receive, Scope, Send
 from wire import head, tell
+
+from app import trail
+from app.http import edge
+from app.http.callers import anybody
+from app.http.door import Door
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -121,3 +128,25 @@ async def test_another_request_id_is_replaced(server: Server, given: bytes) -> N
     answer = await server.client.get("/health/live", headers=[(b"X-Request-ID", given)])
     assert len(answer.headers.get_list("x-request-id")) == 1
     assert len(answer.headers["x-request-id"]) == 32
+
+
+@pytest.mark.parametrize(("state", "kept"), [("vendor=value", "vendor=value"), (f"vendor=sk-proj-{'a1' * 20}", "")])
+async def test_a_key_in_a_trace_goes_no_further(state: str, kept: str) -> None:
+    """The state of the caller's trace, which providers and the collector are sent, is dropped when a key is in it."""
+    seen: list[trail.Trace | None] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:  # the shape of an application
+        """Note the trace."""
+        seen.append(trail.here().trace)
+
+    headers = {"traceparent": f"00-{'a' * 32}-{'b' * 16}-01", "tracestate": state}
+    raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+    scope: Scope = {"type": "http", "method": "GET", "scheme": "http", "path": "/", "query_string": b"", "headers": raw}
+    await edge.Edge(app, door=Door(anybody, guard_loopback=False))(scope, never, never)
+    assert [trace and trace.state for trace in seen] == [kept]
+    assert seen[0] is not None
+    assert seen[0].trace_id == "a" * 32
+
+
+async def never(*_: object) -> Any:
+    """Neither receives nor sends."""

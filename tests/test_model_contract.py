@@ -15,6 +15,7 @@ from vertex_models import tasks as vertex_tasks
 from app.errors import ModelError
 from app.events import Usage
 from app.llm import deliberate, openai, scripted
+from app.llm.hedge import Hedges, Lateness
 from app.llm.model import Finish, Item, LanguageModel, Prompt
 from app.llm.options import ProviderOptions
 from app.question import Message
@@ -123,6 +124,14 @@ async def deliberate_rig(situation: str) -> AsyncIterator[Rig]:
         yield Rig(deliberate.wrap("3", rig.model), rig.quiet, rig.connections)
 
 
+@asynccontextmanager
+async def hedged_rig(situation: str) -> AsyncIterator[Rig]:
+    """A script of the same behaviour, played a second time when it is silent for 10 ms."""
+    async with scripted_rig(situation) as rig:
+        hedges = Hedges(Lateness(0.01, None, budget=1.0), asyncio.get_running_loop().time)
+        yield Rig(hedges.wrap("slow", rig.model), rig.quiet, rig.connections)
+
+
 # A rig for a model that cannot be brought into a situation calls pytest.skip and says why.
 MODELS: dict[str, Callable[[str], AbstractAsyncContextManager[Rig]]] = {
     "scripted": scripted_rig,
@@ -130,6 +139,7 @@ MODELS: dict[str, Callable[[str], AbstractAsyncContextManager[Rig]]] = {
     "vertex": vertex_rig,
     "local": local_rig,
     "deliberate": deliberate_rig,
+    "hedged": hedged_rig,
 }
 
 Build = Callable[[str], AbstractAsyncContextManager[Rig]]

@@ -545,7 +545,7 @@ async def test_a_signal_drains_and_then_stops_the_server() -> None:
     async with serving() as server:
         listener = bind("127.0.0.1", 0)
         port = listener.getsockname()[1]
-        uvicorn = build(create_app(server.parts, guard_loopback=True), server.drain, 0.05, 5)
+        uvicorn = build(create_app(server.parts, guard_loopback=True), server.drain, 0.05)
         task = asyncio.create_task(uvicorn._serve([listener]))
         await eventually(lambda: uvicorn.started)
         assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers

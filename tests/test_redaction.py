@@ -9,13 +9,13 @@ import pytest
 from entries import EPOCH, attachment, lane, opening, question
 
 from app.events import Agreement, Usage
-from app.question import Labels, LaneName, Message
+from app.question import Content, Labels, LaneName, Message
 from app.record.entry import Closing, ContentNote, Entry, Interruption, LaneRecord, Opening
-from app.record.redaction import CUT, Mode, Redactor
+from app.record.redaction import CUT, Redactor
 
 KEY = "AKIA" + "IOSFODNN7EXAMPLE"
 MAIL = "jane@example.com"
-MODES: tuple[Mode, ...] = get_args(Mode)
+MODES: tuple[Content, ...] = get_args(Content)
 Streamed = Literal["full", "redacted"]
 
 LABELS = Labels(f"exp {KEY}", f"for {MAIL}", None, ("plain", KEY))
@@ -58,7 +58,7 @@ def sha(text: str) -> str:
     return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 
 
-def redacted(mode: Mode, entry: Entry, max_text_chars: int = 10_000) -> Any:
+def redacted(mode: Content, entry: Entry, max_text_chars: int = 10_000) -> Any:
     """The entry after one pass."""
     return Redactor(mode, max_text_chars)(entry)
 
@@ -106,7 +106,7 @@ def test_none_leaves_no_text() -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_the_log_is_kept_as_streamed_or_not_at_all(mode: Mode) -> None:
+def test_the_log_is_kept_as_streamed_or_not_at_all(mode: Content) -> None:
     """The log and its times are untouched under full and redacted, and empty otherwise."""
     entry = redacted(mode, SAMPLE)
     kept = (SAMPLE.log, SAMPLE.at_ms) if mode in get_args(Streamed) else (b"", ())
@@ -114,7 +114,7 @@ def test_the_log_is_kept_as_streamed_or_not_at_all(mode: Mode) -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_labels_are_kept_masked(mode: Mode) -> None:
+def test_labels_are_kept_masked(mode: Content) -> None:
     """Labels and tags stay in every mode, masked; personal data stays in them under full alone."""
     labels = redacted(mode, start("What?")).question.labels
     variant = f"for {MAIL}" if mode == "full" else "for [masked:email]"
@@ -123,7 +123,7 @@ def test_labels_are_kept_masked(mode: Mode) -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("kind", ENTRIES)
-def test_no_secret_leaves_a_redactor(mode: Mode, kind: str) -> None:
+def test_no_secret_leaves_a_redactor(mode: Content, kind: str) -> None:
     """A secret is in no part of an entry, the streamed log excepted."""
     entry = redacted(mode, ENTRIES[kind])
     bare = msgspec.structs.replace(entry, log=b"") if kind == "closing" else entry
@@ -133,7 +133,7 @@ def test_no_secret_leaves_a_redactor(mode: Mode, kind: str) -> None:
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("kind", ENTRIES)
 @pytest.mark.parametrize("max_chars", [64, 100, 10_000])
-def test_redacting_again_changes_nothing(mode: Mode, kind: str, max_chars: int) -> None:
+def test_redacting_again_changes_nothing(mode: Content, kind: str, max_chars: int) -> None:
     """A second pass gives the same entry, its notes included."""
     once = redacted(mode, ENTRIES[kind], max_chars)
     assert redacted(mode, once, max_chars) == once
@@ -142,7 +142,7 @@ def test_redacting_again_changes_nothing(mode: Mode, kind: str, max_chars: int) 
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("kind", ENTRIES)
-def test_a_redacted_entry_can_be_encoded(mode: Mode, kind: str) -> None:
+def test_a_redacted_entry_can_be_encoded(mode: Content, kind: str) -> None:
     """What comes out survives encoding and decoding, and holds neither NUL nor surrogates."""
     entry = redacted(mode, ENTRIES[kind])
     encoded = msgspec.msgpack.encode(entry)

@@ -16,6 +16,7 @@ from app.errors import TooManyRuns
 from app.events import Done, Payload, Start, Usage, frame
 from app.experiments.logs import word
 from app.http.callers import anybody
+from app.http.door import Door
 from app.http.edge import Edge
 from app.http.problems import problem
 from app.http.requests import TOLD, RequestLines, Told
@@ -67,7 +68,7 @@ async def line_of(
     """The fields of the line that one request leaves, if it leaves one."""
     caplog.set_level(logging.INFO, "tandem.requests")
     lines = RequestLines(PATH, Redactor("redacted", 1000).remark)
-    edge: Any = Edge(app, guard_loopback=guard, identify=anybody, lines=lines)
+    edge: Any = Edge(app, door=Door(anybody, guard_loopback=guard), watches=[lines])
     async with httpx.AsyncClient(transport=httpx.ASGITransport(edge), base_url="http://tandem") as client:
         await client.request(method, path, headers={"X-Request-ID": "mine"})
     found = [record for record in caplog.records if record.name == "tandem.requests"]
@@ -201,7 +202,7 @@ async def test_a_quiet_log_costs_nothing(caplog: pytest.LogCaptureFixture) -> No
     """Above INFO no line is made."""
     lines = RequestLines(PATH, Redactor("full", 1000).remark)
     caplog.set_level(logging.WARNING, "tandem.requests")
-    edge: Any = Edge(Response(), guard_loopback=False, identify=anybody, lines=lines)
+    edge: Any = Edge(Response(), door=Door(anybody, guard_loopback=False), watches=[lines])
     async with httpx.AsyncClient(transport=httpx.ASGITransport(edge), base_url="http://tandem") as client:
         assert (await client.post(PATH)).status_code == 200
     assert caplog.records == []

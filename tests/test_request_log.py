@@ -14,11 +14,12 @@ from fastapi import FastAPI
 from filing import filed
 from servers import serving
 from starlette.datastructures import Headers
+from starlette.types import Scope
 
 from app.errors import MalformedRequest
 from app.experiments.list import Position
 from app.experiments.logs import Requests, Wanted, list_requests
-from app.http import edge, logs, problems
+from app.http import door, edge, logs, problems
 from app.postgres.logs import RequestLog, page_of
 from app.postgres.pool import Pool
 from app.postgres.runs import RunStore
@@ -81,11 +82,11 @@ def asking(requests: Requests) -> httpx.AsyncClient:
     problems.install(app)
     app.include_router(logs.router(requests))
 
-    def identify(headers: Headers) -> Caller:
+    async def identify(headers: Headers, _: Scope) -> Caller:
         """By that header."""
         return Caller(headers.get("caller", "me"))
 
-    asgi: Any = edge.Edge(app, guard_loopback=False, identify=identify)
+    asgi: Any = edge.Edge(app, door=door.Door(identify, guard_loopback=False))
     return httpx.AsyncClient(transport=httpx.ASGITransport(asgi), base_url="http://log")
 
 

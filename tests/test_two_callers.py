@@ -15,6 +15,7 @@ from pasts import parts_over
 from servers import Server, eventually, serving
 from starlette.datastructures import Headers
 from starlette.routing import Mount
+from starlette.types import Scope
 from tails import HANG, Tail, opened
 from trespass import Names, Try, tries
 from uuid_utils import uuid7
@@ -35,7 +36,7 @@ LIVE: Final = {"slow": {"model": HANG}}  # of a question that is still being ans
 SECRET_WORD: Final = "violet-zebra"  # in what Alice asks, and in every answer to it
 
 
-def by_header(headers: Headers) -> Caller:
+async def by_header(headers: Headers, _: Scope) -> Caller:
     """Whoever a request says."""
     return Caller(headers.get("x-caller", "nobody"), headers.get("x-tenant", ""))
 
@@ -148,7 +149,7 @@ def routes_of(server: Server) -> Iterator[str]:
             elif isinstance(route, Mount):
                 yield f"MOUNT {route.path}"
             else:
-                yield from (f"{method} {route.path}" for method in route.methods)
+                yield from (f"{method} {route.path.replace(':path}', '}')}" for method in route.methods)
 
     yield from walk(app.routes)
 
@@ -204,7 +205,7 @@ async def alice_goes_on(server: Server, hers: Names, live: list[Tail]) -> None:
     assert [answer.headers["x-run-source"] for answer in again] == ["attached", "cache"]
     assert again[0].headers["x-run-id"] == hers.ended
     await live[1].response.aclose()
-    await eventually(lambda: server.runs.find(hers.live, by_header(Headers(ALICE))).guests == 0)  # type: ignore[union-attr]
+    await eventually(lambda: server.runs.find(hers.live, Caller(ALICE["x-caller"])).guests == 0)  # type: ignore[union-attr]
     assert (await server.client.post(f"/v1/runs/{hers.live}/cancel", headers=ALICE)).json()["ended"] is False
     assert valid_stream(await live[0].rest())[-1].data["reason"] == "cancelled"
 

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple, Self, TypeVar
 
 from app.answers.answer import Answer, decode
 from app.answers.guarded import Guarded
-from app.answers.level import Level, LevelUnavailable
+from app.answers.level import Level, LevelUnavailable, Size
 from app.answers.lifetime import Lifetimes
 from app.answers.memory import Memory
 from app.answers.stats import Counters, Stats
@@ -57,6 +57,7 @@ class Cache:
         self._age = 0  # rises with every removal: what was found before one must not fill a level after it
         self._closed = True
         self._counters = Counters()
+        self._sizes: list[Size | None] = [None] * len(self._levels)
 
     async def __aenter__(self) -> Self:
         self._closed = False
@@ -165,11 +166,12 @@ class Cache:
         """When an answer of now to a question of this class expires, in Unix time; None: it is not to be kept."""
         return self._lifetimes.until(self._wall(), prompt_class)
 
-    def keep(self, answer: Answer) -> None:
-        """Hold it in memory at once and put it into every level soon."""
+    def keep(self, answer: Answer, *, here: bool = False) -> None:
+        """Hold it in memory at once and put it into every level soon; here: in the memory of this process alone."""
         if answer.expires_at > self._wall():
             self._memory.put(answer)
-            self._writer.put(answer, self._levels)
+            if not here:
+                self._writer.put(answer, self._levels)
 
     def credit(self, answer: Answer) -> None:
         """It was given once more."""
@@ -219,11 +221,25 @@ class Cache:
         """By level: `ok`, `off` (memory of no size), `away` (it failed, and is spared for a while) or `stuck`."""
         return {"memory": "off" if self._memory.off else "ok"} | {level.name: level.state for level in self._levels}
 
+    @property
+    def breakers(self) -> dict[str, Breaker]:
+        """By level beyond memory."""
+        return {level.name: level.breaker for level in self._levels}
+
+    @property
+    def last_ms(self) -> dict[str, float | None]:
+        """How long the last call of each level beyond memory took."""
+        return {level.name: level.last_ms for level in self._levels}
+
     async def stats(self) -> Stats:
         """The counts, and what each level holds now; within about a second."""
-        sizes = await asyncio.gather(*(level.size() for level in self._levels))
+        self._sizes = await asyncio.gather(*(level.size() for level in self._levels))
+        return self.counts()
+
+    def counts(self) -> Stats:
+        """The same at once; what the levels below memory hold is as `stats` found it the last time."""
         memory = self._counters.memory(self._memory.size(), dict(self._memory.evictions), self.state["memory"])
-        beyond = {level.name: level.stats(size) for level, size in zip(self._levels, sizes, strict=True)}
+        beyond = {level.name: level.stats(size) for level, size in zip(self._levels, self._sizes, strict=True)}
         return self._counters.stats({"memory": memory, **beyond}, self._writer.dropped)
 
 

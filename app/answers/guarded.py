@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Coroutine, Sequence
 from typing import Any, Final, TypeVar
 
@@ -28,9 +29,10 @@ class Guarded:
     def __init__(self, level: Level, timeout_s: float, breaker: Breaker) -> None:
         self._level = level
         self._timeout_s = timeout_s
-        self._breaker = breaker
+        self.breaker = breaker
         self._strays: set[asyncio.Task[Any]] = set()
         self.name = level.name
+        self.last_ms: float | None = None  # what the last call took
         self.hits = 0
         self.misses = 0
         self.errors = 0
@@ -38,7 +40,7 @@ class Guarded:
     @property
     def ready(self) -> bool:
         """Whether it would be asked now."""
-        return self.stuck < STRAYS and self._breaker.ready(asyncio.get_running_loop().time())
+        return self.stuck < STRAYS and self.breaker.ready(asyncio.get_running_loop().time())
 
     @property
     def stuck(self) -> int:
@@ -50,7 +52,7 @@ class Guarded:
         """`ok`; `away` while it is spared; `stuck` while too many calls to it do not end."""
         if self.stuck >= STRAYS:
             return "stuck"
-        return "ok" if self._breaker.state == "closed" else "away"
+        return "ok" if self.breaker.state == "closed" else "away"
 
     async def get(self, key: Key) -> bytes | None:
         """What it holds; `found` is then told whether it is an answer. Raises LevelUnavailable, also when spared."""
@@ -109,20 +111,20 @@ class Guarded:
             await asyncio.wait(self._strays, timeout=within_s)
 
     def _may(self) -> bool:
-        return self.ready and self._breaker.ask(asyncio.get_running_loop().time())
+        return self.ready and self.breaker.ask(asyncio.get_running_loop().time())
 
     async def _watched(self, call: Coroutine[Any, Any, _T], within_s: float) -> _T:
         """As _bounded, and the breaker is told how it went."""
-        before = self._breaker.state
+        before = self.breaker.state
         try:
             result = await self._bounded(call, within_s)
         except LevelUnavailable as error:
             self.errors += 1
-            self._breaker.failed(asyncio.get_running_loop().time())
-            if before == "closed" and self._breaker.state == "open":
+            self.breaker.failed(asyncio.get_running_loop().time())
+            if before == "closed" and self.breaker.state == "open":
                 logger.warning("the stored answers in %s are away: %s", self.name, error)
             raise
-        self._breaker.succeeded()
+        self.breaker.succeeded()
         if before != "closed":
             logger.info("the stored answers in %s are back", self.name)
         return result
@@ -132,10 +134,12 @@ class Guarded:
 
         A task group or asyncio.timeout would wait for a call that swallows its cancellation.
         """
+        began = time.perf_counter()
         task = asyncio.create_task(call, name=f"answers-{self.name}")
         try:
             await asyncio.wait([task], timeout=within_s)
         finally:
+            self.last_ms = round((time.perf_counter() - began) * 1000, 3)
             if not task.done():
                 self._abandon(task)
         if not task.done():

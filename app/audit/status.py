@@ -16,6 +16,7 @@ from app.failing import clear_errors
 from app.postgres.letters import Letters, Overview
 from app.record.directory import LETTERS
 from app.settings import Settings, read_settings
+from app.terminal.key import key_headers
 from app.wiring.commands import opened
 
 Url = Annotated[str, typer.Option(envvar="TANDEM_URL", help="The running server, if there is one.")]
@@ -50,7 +51,7 @@ async def _status(settings: Settings, url: str, console: Console) -> bool:
 async def _server_state(url: str) -> str:
     """What the running server says of its audit."""
     try:
-        async with httpx.AsyncClient(trust_env=False, timeout=5) as http:
+        async with httpx.AsyncClient(headers=key_headers(), trust_env=False, timeout=5) as http:
             told = (await http.get(f"{url}/health/detailed")).raise_for_status().json()
             ledger = {name: count for name, count in told["record"].items() if count}
             return f"audit {told['audit'].get('status')}\n{json.dumps(ledger)}"

@@ -8,6 +8,7 @@ import httpx
 import typer
 
 from app.errors import TandemError
+from app.terminal.key import key_headers
 from app.terminal.stream import Refused, Unreachable
 
 Url = Annotated[str, typer.Option(envvar="TANDEM_URL", help="The running server.")]
@@ -54,5 +55,6 @@ class Server:
 @contextlib.asynccontextmanager
 async def server(url: str) -> AsyncIterator[Server]:
     """The server at this address; a proxy of the environment is not asked."""
-    async with httpx.AsyncClient(trust_env=False, timeout=httpx.Timeout(10.0, read=LONGEST_S)) as http:
+    timeout = httpx.Timeout(10.0, read=LONGEST_S)
+    async with httpx.AsyncClient(headers=key_headers(), trust_env=False, timeout=timeout) as http:
         yield Server(http, url)

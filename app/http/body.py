@@ -3,16 +3,18 @@
 import asyncio
 import json
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from fastapi import Request
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from starlette.requests import ClientDisconnect
 
 from app.errors import BodyTooLarge, MalformedRequest, UnknownPolicy, WrongContentType
 from app.events import clean
 from app.http.problems import invalid
 from app.question import POLICIES, Labels, LaneAsk, Message, Question, Role
+from app.record.detectors import SECRETS, mask
 
 BODY_TIMEOUT_S = 10.0
 
@@ -33,10 +35,18 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
+@lru_cache(1000)  # to look for keys takes 50 us, and there are few models
+def check_model(name: str) -> str:
+    """A model's name, which is shown and kept as it is. ValueError when a key stands in it."""
+    if mask(name, SECRETS)[1]:
+        raise ValueError("looks like a key, not like a model")
+    return name
+
+
 class LaneBody(_Strict):
     """What a client may ask of one lane; times in seconds."""
 
-    model: Annotated[str, Field(min_length=1, max_length=300)] | None = None
+    model: Annotated[str, Field(min_length=1, max_length=300), AfterValidator(check_model)] | None = None
     timeout_s: Seconds | None = None
     first_token_timeout_s: Seconds | None = None
     idle_timeout_s: Seconds | None = None
@@ -149,6 +159,8 @@ async def read_body(request: Request, max_bytes: int, shape: type[_Body]) -> _Bo
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise WrongContentType("send the body as JSON with `content-type: application/json`")
+    if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
+        raise WrongContentType("send the body as it is, without `content-encoding`: nothing is unpacked here")
     text = await _bytes(request, max_bytes)
     try:
         body = shape.model_validate_json(text)

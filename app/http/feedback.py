@@ -1,6 +1,7 @@
 """/api/experiments/{run_id}/feedback/{name}: what somebody says about a run."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request
@@ -62,7 +63,7 @@ def router(parts: Parts, past: Past) -> APIRouter:
 
     @routes.put(PATH, openapi_extra=_SCHEMA, summary="Say something about a run; said again, it changes nothing")
     async def put(request: Request, caller: Asker, run_id: RunId, name: Name) -> dict[str, Any]:
-        said = _masked(await _said(request, name), parts.mask)
+        said = _masked(await _said(request, name), partial(parts.mask, granted=caller.grant.content))
         await arrived(parts, caller, run_id)
         kept = await past.reads.put(caller, run_id, said)
         if kept is None:

@@ -1,13 +1,18 @@
 """What the routers receive: the parts of the server they speak for, each by the protocol they need."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
 from cachetools import LRUCache
 
+from app.admission.board import Board
+from app.admission.budget import Budget
+from app.admission.doorman import Doorman
+from app.admission.streams import Streams
 from app.answers.cache import Cache
+from app.breaker import Held
 from app.experiments.compare import Outcomes
 from app.experiments.deadline import LaneTimes
 from app.experiments.exporting import Exports
@@ -18,7 +23,11 @@ from app.experiments.rollup import RolledUp
 from app.experiments.verdicts import Verdicts
 from app.http.body import Defaults
 from app.http.callers import Identify, anybody
-from app.question import Caller
+from app.http.cors import Cors
+from app.http.metrics import Numbers
+from app.http.sessions import Auth, Sessions
+from app.http.traffic import Meters
+from app.question import Caller, Content
 from app.reasoning.desk import Desk
 from app.reasoning.elsewhere import Elsewhere
 from app.reasoning.runs import Runs
@@ -77,10 +86,11 @@ class Reads(Payloads, Savings, Verdicts, LaneTimes, Outcomes, Exports, FeedbackS
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """Where the past is asked: run by run, and rolled up."""
+    """Where the past is asked: run by run, and rolled up, of one caller or of everybody."""
 
     reads: Reads
     rolled_up: RolledUp
+    everybodys: RolledUp | None = None
 
 
 class Readiness(Protocol):
@@ -88,6 +98,19 @@ class Readiness(Protocol):
 
     def checks(self) -> dict[str, str]:
         """Part by part: `ok`, or what is wrong."""
+        ...
+
+    def moving(self) -> dict[str, str]:
+        """What has to move all the time: `ok`, or for how long it has not."""
+        ...
+
+    async def parts(self) -> dict[str, Any]:
+        """Every part: its state, how long its last call took, what was last wrong with it."""
+        ...
+
+    @property
+    def alive(self) -> bool:
+        """False when only a new process helps."""
         ...
 
     def ledger(self) -> dict[str, Any]:
@@ -116,6 +139,14 @@ class Pending(Protocol):
         ...
 
 
+class Mask(Protocol):
+    """Takes out of a text what may not be kept, by the server's rule or a stricter one that a caller was granted."""
+
+    def __call__(self, text: str, granted: Content | None = None) -> str:
+        """The text as it may be kept."""
+        ...
+
+
 class Nothing:
     """Nothing is on its way."""
 
@@ -129,21 +160,30 @@ class Nothing:
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """Where an answer may come from: the desk decides; stored ones, by the scope of their callers; other instances."""
+    """Where an answer may come from: the desk decides; stored ones, by the scope of their callers; other instances.
+
+    breakers: of the stores behind all that, by name.
+    """
 
     desk: Desk
     cache: Cache | None
     elsewhere: Elsewhere
     scope: Callable[[Caller], str]
+    breakers: Mapping[str, Held] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
     """Everything the HTTP side is given. told: the number of the `done` that was given for an interrupted run.
 
-    pending: which records may come yet, though PostgreSQL has none. identify: who asks, by the request's headers.
+    pending: which records may come yet, though PostgreSQL has none. identify: who asks, by the request's headers, as
+    auth names it; sessions: of browsers, where there are keys; cors: pages of other sites.
 
-    answers: where an answer may come from. request_lines: whether each question leaves a line in the log.
+    doorman: counts requests; budget: the gate of money and tokens, to be looked at; None where nothing is limited.
+    streams: counts those that callers have open; board: every circuit breaker.
+
+    answers: where an answer may come from. request_lines: whether each question leaves a line in the log. meters: told
+    of every request; numbers: what they and others say.
 
     Without a past there are no statistics, exports and feedback.
     """
@@ -157,9 +197,18 @@ class Parts:
     max_body_bytes: int
     version: str
     past: Past | None = None
-    mask: Callable[[str], str] = Redactor("full", TEXT_MAX).remark
+    mask: Mask = Redactor("full", TEXT_MAX).remark
     pending: Pending = field(default_factory=Nothing)
     identify: Identify = anybody
+    auth: Auth = "off"
+    sessions: Sessions | None = None
+    cors: Cors | None = None
+    doorman: Doorman | None = None
+    budget: Budget | None = None
+    streams: Streams = field(default_factory=Streams)
+    board: Board = field(default_factory=Board)
     requests: Requests | None = None
     request_lines: bool = True
+    meters: Meters | None = None
+    numbers: Numbers | None = None
     told: LRUCache[str, int] = field(default_factory=lambda: LRUCache(10_000))

@@ -11,8 +11,11 @@ from starlette.responses import Response
 from starlette.routing import Match, Mount
 
 from app.errors import Internal, MalformedRequest, MethodNotAllowed, NoSuchRoute, Refusal
+from app.record.detectors import SECRETS, mask
 
 log = logging.getLogger(__name__)
+
+REFUSED = "tandem.refused"  # where the code of a refusal is left in the ASGI scope
 
 MAX_FAULTS = 20
 MAX_NAME_CHARS = 64
@@ -30,7 +33,10 @@ def problem(error: Refusal, request_id: str | None = None) -> Response:
         "request_id": request_id,
         **error.details,
     }
-    headers = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
+    retry_after_s = error.details.get("retry_after_s", error.retry_after_s)
+    headers = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
+    if error.status == 401:
+        headers["WWW-Authenticate"] = 'Bearer realm="tandem"'
     return Response(json.dumps(body), error.status, headers, media_type="application/problem+json")
 
 
@@ -48,6 +54,7 @@ def answer_error(request: Request, error: Exception) -> Response:
     """The response to whatever a handler raised; what is no refusal is logged, and told without its details."""
     request_id = request.scope.get("request_id")
     refusal = translate(error)
+    request.scope[REFUSED] = refusal.code
     if isinstance(refusal, Internal):
         log.error("request failed", exc_info=error, extra={"request_id": request_id})
     response = problem(refusal, request_id)
@@ -86,5 +93,5 @@ def invalid(errors: Any, hint: str = "") -> MalformedRequest:  # noqa: ANN401  #
 
 
 def _path(loc: tuple[int | str, ...]) -> str:
-    """Where a fault is; the name of an unknown field is the client's own and may be of any length."""
-    return ".".join(str(part)[:MAX_NAME_CHARS] for part in loc)
+    """Where a fault is; the name of an unknown field is the client's own, of any length, and may be a key."""
+    return mask(".".join(str(part)[:MAX_NAME_CHARS] for part in loc), SECRETS)[0]

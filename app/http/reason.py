@@ -1,14 +1,17 @@
 """POST and GET /v1/reason: one question, one stream."""
 
+import asyncio
 import re
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from app.admission.load import VISIT, Visit
 from app.errors import MalformedRequest, NoSuchRun
 from app.http import describe
 from app.http.body import ReasonBody, discard_body, query_to_body, read_body, read_query, to_question
 from app.http.callers import caller_of
+from app.http.departure import lost_of
 from app.http.parts import Parts
 from app.http.requests import TOLD, Told
 from app.http.resume import again, last_event_id, resume
@@ -58,6 +61,7 @@ def router(parts: Parts) -> APIRouter:
 async def answer(parts: Parts, request: Request, body: ReasonBody) -> Response:
     """Find or begin what answers the question and read it, as a stream or as one object."""
     question = to_question(body, parts.defaults)
+    VISIT.set(Visit(asyncio.get_running_loop().time(), lost_of(request.scope)))  # from now on: the body may take long
     asked = await _asked(parts, caller_of(request), question, idempotency_key(request))
     request.scope[TOLD] = Told(asked.log, asked.source, question)
     headers = {"X-Run-ID": asked.log.run_id, "X-Run-Source": asked.source}

@@ -10,7 +10,8 @@ from starlette.types import Message, Scope
 
 from app.events import parse
 from app.experiments.logs import Way, Word, word
-from app.question import Labels, Question
+from app.http.callers import CALLER, NOBODY
+from app.question import Caller, Content, Labels, Question
 from app.reasoning.log import Log
 
 logger = logging.getLogger("tandem.requests")
@@ -45,9 +46,12 @@ class Sent:
 class RequestLines:
     """Writes a line for each finished request to one path. mask: a label as it may be kept."""
 
-    def __init__(self, path: str, mask: Callable[[str], str]) -> None:
+    def __init__(self, path: str, mask: Callable[[str, Content | None], str]) -> None:
         self._path = path
         self._mask = mask
+
+    def began(self, scope: Scope) -> None:
+        """A request that has only begun leaves no line."""
 
     def finished(self, scope: Scope, sent: Sent) -> None:
         """A request has ended, whatever ended it."""
@@ -58,21 +62,23 @@ class RequestLines:
         duration_ms = round((time.perf_counter() - sent.began) * 1000, 3)
         fields: dict[str, Any] = {
             "request_id": scope["request_id"],
+            "method": scope["method"],
+            "path": scope["path"],
             **(_named(sent) if told is None else _asked(told)),
             "status": status,
             "http_status": http_status,
             "duration_ms": duration_ms,
-            **self._labels(Labels() if told is None else told.question.labels),
+            **self._labels(Labels() if told is None else told.question.labels, scope.get(CALLER, NOBODY)),
             "output_bytes": sent.bytes,
         }
         way, answered = fields["source"] or "refused", http_status or "no answer"
         logger.info("%s %s %s in %.1f ms", way, answered, status or "left", duration_ms, extra=fields)
 
-    def _labels(self, labels: Labels) -> dict[str, Any]:
+    def _labels(self, labels: Labels, caller: Caller) -> dict[str, Any]:
         """The labels, masked as the record has them."""
-        names = ("experiment", "variant", "prompt_class")
-        masked = {name: None if (label := getattr(labels, name)) is None else self._mask(label) for name in names}
-        return {**masked, "tags": [self._mask(tag) for tag in labels.tags]}
+        names, mode = ("experiment", "variant", "prompt_class"), caller.grant.content
+        masked = {name: None if (label := getattr(labels, name)) is None else self._mask(label, mode) for name in names}
+        return {**masked, "tags": [self._mask(tag, mode) for tag in labels.tags]}
 
 
 def _asked(told: Told) -> dict[str, Any]:
