@@ -6,6 +6,8 @@ import random
 from collections.abc import AsyncIterator
 from typing import Self
 
+TURNS = 10  # of the loop, in which a connection that was accepted gets its task and ends
+
 
 class Proxy:
     """Listens on 127.0.0.1:port. `async with` starts it and closes every connection at the end."""
@@ -14,6 +16,7 @@ class Proxy:
         self.socket = socket
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._up = False
         self.port = 0
         self.lose_next_reply = False
         self.lose_every = 0  # the n-th reply is lost, and the 2n-th; 0: none
@@ -30,14 +33,17 @@ class Proxy:
 
     async def up(self) -> None:
         """Accept connections, on the same port as before."""
+        self._up = True
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def down(self) -> None:
         """Cut every connection and refuse new ones."""
+        self._up = False
         if self._server is not None:
             self._server.close()
-        await asyncio.sleep(0)  # a connection that was accepted just now has its task in the next turn
+        for _ in range(TURNS):
+            await asyncio.sleep(0)
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -68,7 +74,10 @@ class Proxy:
         self.spoil = False
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One connection: two pumps, the end of either ends both."""
+        """One connection: two pumps, the end of either ends both. What was accepted at the very end is cut at once."""
+        if not self._up:
+            writer.transport.abort()
+            return
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
