@@ -116,7 +116,7 @@ class VertexModel:
             return call, await call.read()
         except sdk.RpcError as error:
             raise _judged(sdk, error, connected=connected) from error
-        except BaseException:
+        except BaseException:  # a cancellation too: gRPC lets a call that is dropped run on
             call.cancel()
             raise
 
