@@ -47,7 +47,7 @@ async def postgres() -> AsyncIterator[EmbeddedPostgres]:
     """The server of this pytest process, with a migrated database named `template` to copy from."""
     with short_folder() as folder:
         async with EmbeddedPostgres(folder / "home", FAST) as server:
-            await _execute(server.dsn, "CREATE DATABASE template")
+            await execute(server.dsn, "CREATE DATABASE template")
             await migrate(named(server.dsn, "template"))
             yield server
 
@@ -97,12 +97,12 @@ async def _database(server: EmbeddedPostgres, template: str) -> AsyncIterator[st
     """A database of its own for one test."""
     name = f"test_{next(_numbers)}"
     # By files: the usual way, through the log, takes six times the processor time.
-    await _execute(server.dsn, f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
+    await execute(server.dsn, f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
     yield named(server.dsn, name)
-    await _execute(server.dsn, f"DROP DATABASE {name} WITH (FORCE)")
+    await execute(server.dsn, f"DROP DATABASE {name} WITH (FORCE)")
 
 
-async def _execute(dsn: str, statement: str) -> None:
+async def execute(dsn: str, statement: str) -> None:
     """One statement on a connection of its own."""
     connection = await asyncpg.connect(dsn)
     try:

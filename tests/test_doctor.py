@@ -10,9 +10,9 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import pytest
 from collectors import collecting
+from databases import execute
 from fake_openai import fake_openai
 from processes import command, environment
 from rich.console import Console
@@ -113,7 +113,7 @@ async def test_migrations_are_counted_and_compared(empty_dsn: str, dsn: str, tmp
     assert (found["migrations"].mark, "when it starts" in found["migrations"].told) == ("ok", True)
     found = await all_of(stores.database(settings_of(tmp_path, database_url=empty_dsn, migrate_at_start=False)))
     assert (found["migrations"].mark, found["migrations"].fix) == ("mend", "run `tandem migrate`")
-    await _execute(dsn, "UPDATE schema_migrations SET checksum = 'other' WHERE version = 1")
+    await execute(dsn, "UPDATE schema_migrations SET checksum = 'other' WHERE version = 1")
     found = await all_of(stores.database(settings_of(tmp_path, database_url=dsn)))
     assert "0001_runs.sql" in found["migrations"].told
 
@@ -121,26 +121,17 @@ async def test_migrations_are_counted_and_compared(empty_dsn: str, dsn: str, tmp
 async def test_rights_are_looked_at(dsn: str, tmp_path: Path) -> None:
     """A role that may not write our tables, and a database that is read-only, are found before the first record."""
     role = f"poor_{os.getpid()}"
-    await _execute(dsn, f"CREATE ROLE {role} LOGIN; GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}")
+    await execute(dsn, f"CREATE ROLE {role} LOGIN; GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}")
     try:
         poor = dsn.replace("//tandem@", f"//{role}@")
         found = await all_of(stores.database(settings_of(tmp_path, database_url=poor)))
         assert (found["rights"].mark, "answers" in found["rights"].told) == ("mend", True)
     finally:
-        await _execute(dsn, f"DROP OWNED BY {role}; DROP ROLE {role}")
+        await execute(dsn, f"DROP OWNED BY {role}; DROP ROLE {role}")
     database = dsn.partition("?")[0].rpartition("/")[2]
-    await _execute(dsn, f"ALTER DATABASE {database} SET default_transaction_read_only = on")
+    await execute(dsn, f"ALTER DATABASE {database} SET default_transaction_read_only = on")
     found = await all_of(stores.database(settings_of(tmp_path, database_url=dsn)))
     assert (found["rights"].mark, found["rights"].told) == ("mend", "the database is read-only")
-
-
-async def _execute(dsn: str, statement: str) -> None:
-    """Some statements, as the owner."""
-    connection = await asyncpg.connect(dsn)
-    try:
-        await connection.execute(statement)
-    finally:
-        await connection.close()
 
 
 async def test_a_clock_that_is_astray_is_found(dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

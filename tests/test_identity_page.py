@@ -1,7 +1,5 @@
 """The page of a server with AUTH=keys in a real browser: the sign-in form, the cookie, EventSource, the sign-out."""
 
-import asyncio
-import contextlib
 import secrets
 import subprocess
 import sys
@@ -10,7 +8,7 @@ from typing import NamedTuple
 
 import pytest
 import pytest_asyncio
-from browsers import chromium, needs_chromium
+from browsers import chromium, needs_chromium, page_elsewhere
 from playwright.async_api import Browser, Page, expect
 from processes import ROOT, Process, environment, fresh_home, running
 
@@ -110,7 +108,7 @@ async def test_another_sites_page_cannot_use_the_session(server: Guarded, page: 
     await signed_in(page, server.key)
     await expect(page.locator("#who-name")).to_have_text("alice", timeout=WAIT_MS)
     async with (
-        foreign_page() as port,
+        page_elsewhere() as port,
         page.context.expect_event("response", lambda response: "/v1/session" in response.url) as waiting,
     ):
         other = await page.context.new_page()
@@ -119,21 +117,3 @@ async def test_another_sites_page_cannot_use_the_session(server: Guarded, page: 
         assert await other.evaluate(fetched, f"{server.process.url}/v1/session") == "opaque"
         await other.close()
     assert (await waiting.value).status == 401
-
-
-@contextlib.asynccontextmanager
-async def foreign_page() -> AsyncIterator[int]:
-    """Somebody else's page at another port."""
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer one request with a page."""
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 2\r\nconnection: close\r\n\r\nhi")
-        await writer.drain()
-        writer.close()
-
-    listener = await asyncio.start_server(serve, "127.0.0.1", 0)
-    try:
-        yield listener.sockets[0].getsockname()[1]
-    finally:
-        listener.close()

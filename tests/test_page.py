@@ -1,7 +1,6 @@
 """The page as a person uses it, in a real browser against a real server; and what pages of others cannot do."""
 
 import asyncio
-import contextlib
 import json
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 import pytest_asyncio
-from browsers import REBOUND, chromium, needs_chromium
+from browsers import REBOUND, chromium, needs_chromium, page_elsewhere
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, expect
 from processes import Process, fresh_home, running
 
@@ -212,24 +211,6 @@ SANDBOX = """() => new Promise((resolve) => {
   frame.onload = resolve;
   document.body.append(frame);
 })"""
-
-
-@contextlib.asynccontextmanager
-async def page_elsewhere() -> AsyncIterator[int]:
-    """A web server of somebody else, by its port: one empty page."""
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer one request with the page."""
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 2\r\nconnection: close\r\n\r\nhi")
-        await writer.drain()
-        writer.close()
-
-    listener = await asyncio.start_server(serve, "127.0.0.1", 0)
-    try:
-        yield listener.sockets[0].getsockname()[1]
-    finally:
-        listener.close()
 
 
 @pytest.mark.parametrize("origin", ["another name", "no origin"])

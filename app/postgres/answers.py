@@ -8,8 +8,8 @@ import asyncpg
 from app.answers.level import LevelUnavailable, Size, Stored
 from app.postgres.pool import Pool
 from app.postgres.queries import QUERIES
+from app.postgres.reading import told_as
 from app.question import Key
-from app.record.store import EntryRejected, StoreUnavailable
 
 
 class PostgresAnswers:
@@ -54,8 +54,6 @@ class PostgresAnswers:
     @contextlib.asynccontextmanager
     async def _connection(self) -> AsyncIterator[asyncpg.Connection]:
         """Borrow a connection."""
-        try:
+        with told_as(LevelUnavailable):
             async with self._pool.connection() as connection:
                 yield connection
-        except (StoreUnavailable, EntryRejected) as error:
-            raise LevelUnavailable(error.message) from error

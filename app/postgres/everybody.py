@@ -4,16 +4,13 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 
-import asyncpg
-
-from app.errors import RecordUnavailable
 from app.experiments.rollup import By, Counted, Selection
 from app.postgres.cells import OF_STATS, counted
 from app.postgres.pool import Pool
 from app.postgres.queries import QUERIES
+from app.postgres.reading import fetch
 from app.postgres.rollups import summed
 from app.question import Caller
-from app.record.store import EntryRejected, StoreUnavailable
 
 READ: Final = summed("read_everybodys_rollups")
 _FIRST: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -32,21 +29,12 @@ class EverybodysRollups:
     async def stats(self, caller: Caller, wanted: Selection, by: Sequence[By] = ()) -> list[Counted]:  # noqa: ARG002  # as RolledUp has it
         """As RolledUp has it, of all callers."""
         by_model = "model" in by
-        found = await self._fetch(READ, "models" if by_model else "total", *_span(wanted), by_model, OF_STATS)
+        found = await fetch(self._pool, READ, "models" if by_model else "total", *_span(wanted), by_model, OF_STATS)
         return [counted(row, ("model",) if by_model else ()) for row in found]
 
     async def behind(self, caller: Caller, wanted: Selection) -> int:  # noqa: ARG002  # as RolledUp has it
         """As RolledUp has it: the hours that changed since the last roll-up."""
-        found: int = (await self._fetch(QUERIES["count_everybodys_behind"], *_span(wanted)))[0][0]
-        return found
-
-    async def _fetch(self, sql: str, *arguments: object) -> list[asyncpg.Record]:
-        """The rows; a database that does not answer is a 503 for whoever asks about the past."""
-        try:
-            async with self._pool.connection() as connection:
-                found: list[asyncpg.Record] = await connection.fetch(sql, *arguments)
-        except (StoreUnavailable, EntryRejected) as error:
-            raise RecordUnavailable("the record cannot be read now") from error
+        found: int = (await fetch(self._pool, QUERIES["count_everybodys_behind"], *_span(wanted)))[0][0]
         return found
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import asyncpg
 
-from app.errors import MalformedRequest, RecordUnavailable, TooManyExports
+from app.errors import MalformedRequest, TooManyExports
 from app.experiments.compare import Contest, Measured
 from app.experiments.deadline import LaneTime, Timed, Times
 from app.experiments.feedback import NAMES_MAX, Feedback
@@ -21,12 +21,12 @@ from app.postgres.conditions import cleaned, conditioned
 from app.postgres.listing import Statement
 from app.postgres.pool import Pool, translated
 from app.postgres.queries import QUERIES
+from app.postgres.reading import fetch, of_the_past, told_as
 from app.postgres.records import loads, record, usd
 from app.postgres.records import payload as payload_of
 from app.postgres.rollups import READ, Asked, Rollups, arguments_of
 from app.postgres.way import Way, way
 from app.question import Caller
-from app.record.store import EntryRejected, StoreUnavailable
 
 READ_S: Final = 30.0  # for what reads many runs
 EXACT_RUNS: Final = 10_000  # of more a statistic is read from the roll-ups, where they can tell it
@@ -156,14 +156,8 @@ class Experiments:
         return await self._rows(Statement(QUERIES[query], arguments))
 
     async def _rows(self, statement: Statement) -> list[asyncpg.Record]:
-        """The rows; a database that does not answer is a 503 for whoever asks about the past."""
-        sql, arguments = statement
-        try:
-            async with self._pool.connection() as connection:
-                found: list[asyncpg.Record] = await connection.fetch(sql, *arguments, timeout=READ_S)
-        except (StoreUnavailable, EntryRejected) as error:
-            raise RecordUnavailable("the record cannot be read now") from error
-        return found
+        """The rows, with more time than a page has."""
+        return await fetch(self._pool, statement.sql, *statement.arguments, timeout_s=READ_S)
 
 
 class Export:
@@ -179,29 +173,23 @@ class Export:
 
     async def open(self, to: Way, statement: Statement) -> None:
         """Connect and declare the cursor."""
-        try:
-            with translated():
-                self._connection = await to.connect(
-                    command_timeout=BATCH_S, server_settings={"application_name": "tandem export"}
-                )
-                await self._connection.transaction(isolation="repeatable_read", readonly=True).start()
-                await self._connection.execute(QUERIES["end_when_idle"])
-                self._cursor = await self._connection.cursor(statement.sql, *statement.arguments)
-        except (StoreUnavailable, EntryRejected) as error:
-            raise RecordUnavailable("the record cannot be read now") from error
+        with told_as(of_the_past), translated():
+            self._connection = await to.connect(
+                command_timeout=BATCH_S, server_settings={"application_name": "tandem export"}
+            )
+            await self._connection.transaction(isolation="repeatable_read", readonly=True).start()
+            await self._connection.execute(QUERIES["end_when_idle"])
+            self._cursor = await self._connection.cursor(statement.sql, *statement.arguments)
 
     async def batch(self) -> list[dict[str, Any]]:
         """The next records, none at the end; then the connection is closed already."""
         if self._connection is None:
             return []
-        try:
-            with translated():
-                rows = await self._cursor.fetch(self._rows)
-                if not rows:
-                    await self._connection.close(timeout=CLOSE_S)
-                    self.close()
-        except (StoreUnavailable, EntryRejected) as error:
-            raise RecordUnavailable("the record cannot be read now") from error
+        with told_as(of_the_past), translated():
+            rows = await self._cursor.fetch(self._rows)
+            if not rows:
+                await self._connection.close(timeout=CLOSE_S)
+                self.close()
         return [self._record(row) for row in rows]
 
     def close(self) -> None:

@@ -13,8 +13,8 @@ from app.admission.keys import Minted
 from app.admission.ring import KeysUnavailable, StoredKey
 from app.postgres.pool import Pool
 from app.postgres.queries import QUERIES
+from app.postgres.reading import told_as
 from app.question import Caller, Grant
-from app.record.store import EntryRejected, StoreUnavailable
 
 _grant = msgspec.json.Decoder(Grant).decode
 
@@ -87,11 +87,9 @@ class PostgresKeys:
     @contextlib.asynccontextmanager
     async def _connection(self) -> AsyncIterator[asyncpg.Connection]:
         """Borrow a connection."""
-        try:
+        with told_as(KeysUnavailable):
             async with self._pool.connection() as connection:
                 yield connection
-        except (StoreUnavailable, EntryRejected) as error:
-            raise KeysUnavailable(error.message) from error
 
 
 def _caller(row: Any) -> Caller:  # noqa: ANN401  # a row

@@ -10,15 +10,14 @@ from typing import Any, Final
 
 import asyncpg
 
-from app.errors import RecordUnavailable
 from app.experiments.list import Position
 from app.experiments.logs import ACCEPTED, BROKEN, UNVERIFIED, Wanted, word
 from app.postgres.conditions import cleaned
 from app.postgres.listing import Statement
 from app.postgres.pool import Pool
 from app.postgres.queries import QUERIES
+from app.postgres.reading import fetch
 from app.question import Caller
-from app.record.store import EntryRejected, StoreUnavailable
 
 _EQUAL: Final = ("fingerprint", "experiment", "variant", "prompt_class")
 _NEWEST: Final = Position(datetime.max.replace(tzinfo=UTC), "ffffffff-ffff-ffff-ffff-ffffffffffff")
@@ -42,11 +41,7 @@ class RequestLog:
         statement = page_of(caller, wanted, self._slow_ms, (limit, *(before or _NEWEST)))
         if statement is None:
             return []
-        try:
-            async with self._pool.connection() as connection:
-                found = await connection.fetch(statement.sql, *statement.arguments)
-        except (StoreUnavailable, EntryRejected) as error:
-            raise RecordUnavailable("the record cannot be read now") from error
+        found = await fetch(self._pool, statement.sql, *statement.arguments)
         return [self._request(row) for row in found]
 
     def _request(self, row: asyncpg.Record) -> dict[str, Any]:

@@ -8,14 +8,13 @@ from typing import Final, NamedTuple
 
 import asyncpg
 
-from app.errors import RecordUnavailable
 from app.events import clean
 from app.experiments.rollup import By, Counted, Selection
 from app.postgres.cells import NUMBERS, OF_STATS, counted
 from app.postgres.pool import Pool
 from app.postgres.queries import QUERIES
+from app.postgres.reading import fetch
 from app.question import Caller, LaneName
-from app.record.store import EntryRejected, StoreUnavailable
 
 HOURS_AT_ONCE: Final = 48
 JOB_S: Final = 300.0
@@ -109,22 +108,13 @@ class Rollups:
         RecordUnavailable.
         """
         arguments = arguments_of(caller, wanted, Asked(by, measured="source" not in by, slow_ms=self._slow_ms))
-        found = await self._fetch(READ, arguments)
+        found = await fetch(self._pool, READ, *arguments)
         return await asyncio.to_thread(lambda: [counted(row, by) for row in found])
 
     async def behind(self, caller: Caller, wanted: Selection) -> int:
         """How many hours have changes that are in no answer yet, being too many to be counted while one waits."""
         hours = _cover(wanted.since, wanted.until, ()).hours
-        found: int = (await self._fetch(QUERIES["count_behind"], (caller.id, *hours, DIRTY_RUNS_MAX)))[0][0]
-        return found
-
-    async def _fetch(self, sql: str, arguments: Sequence[object]) -> list[asyncpg.Record]:
-        """The rows; a database that does not answer is a 503 for whoever asks about the past."""
-        try:
-            async with self._pool.connection() as connection:
-                found: list[asyncpg.Record] = await connection.fetch(sql, *arguments)
-        except (StoreUnavailable, EntryRejected) as error:
-            raise RecordUnavailable("the record cannot be read now") from error
+        found: int = (await fetch(self._pool, QUERIES["count_behind"], caller.id, *hours, DIRTY_RUNS_MAX))[0][0]
         return found
 
 

@@ -10,18 +10,18 @@ from typing import Any, NamedTuple
 
 import asyncpg
 
-from app.errors import RecordUnavailable
 from app.events import clean
 from app.experiments.list import Filters, Position
 from app.postgres.listing import page_of
 from app.postgres.pool import Pool
 from app.postgres.queries import QUERIES
+from app.postgres.reading import fetch
 from app.postgres.records import payload, record
 from app.postgres.rows import OfAttachment, OfRun, Rows, apart, attachment_rows, compressed, first, newest, rows
 from app.question import Caller
 from app.reasoning.elsewhere import Used
 from app.record.entry import INTERRUPTED
-from app.record.store import DeadLetter, EntryRejected, Fate, Filed, StoreUnavailable
+from app.record.store import DeadLetter, EntryRejected, Fate, Filed
 
 COMPRESS_IN_PLACE_BYTES = 32 * 1024  # about 0.1 ms; handing less to a thread costs more than it saves
 
@@ -84,16 +84,16 @@ class RunStore:
     async def page(self, caller: Caller, filters: Filters, limit: int, before: Position | None) -> list[dict[str, Any]]:
         """At most limit of the caller's records, newest first, all of them before the position."""
         statement = page_of(caller, filters, limit, before)
-        return [record(row) for row in await self._fetch(statement.sql, *statement.arguments)]
+        return [record(row) for row in await fetch(self._pool, statement.sql, *statement.arguments)]
 
     async def get(self, caller: Caller, run_id: str) -> dict[str, Any] | None:
         """One record with its payload, null when that is no longer kept; None when the caller has no such run."""
-        found = await self._fetch(QUERIES["get_run"], caller.id, _uuid(run_id))
+        found = await fetch(self._pool, QUERIES["get_run"], caller.id, _uuid(run_id))
         return record(found[0]) | {"payload": payload(found[0])} if found else None
 
     async def log(self, caller: Caller, run_id: str) -> StoredLog | None:
         """The stream of a run as the readers saw it, byte for byte, for who opened or shared it; None for others."""
-        found = await self._fetch(QUERIES["get_log"], caller.id, _uuid(run_id))
+        found = await fetch(self._pool, QUERIES["get_log"], caller.id, _uuid(run_id))
         if not found:
             return None
         stored = StoredLog(*found[0])
@@ -103,17 +103,8 @@ class RunStore:
 
     async def by_key(self, caller: Caller, key_hash: str, since: datetime) -> Used | None:
         """The newest use of a key by that caller since then, or None. Raises RecordUnavailable."""
-        found = await self._fetch(QUERIES["run_by_key"], caller.id, key_hash, since)
+        found = await fetch(self._pool, QUERIES["run_by_key"], caller.id, key_hash, since)
         return Used(*found[0]) if found else None
-
-    async def _fetch(self, sql: str, *arguments: object) -> list[asyncpg.Record]:
-        """The rows of a query; a database that does not answer is a 503 for whoever asks about the past."""
-        try:
-            async with self._pool.connection() as connection:
-                found: list[asyncpg.Record] = await connection.fetch(sql, *arguments)
-        except (StoreUnavailable, EntryRejected) as error:
-            raise RecordUnavailable("the record cannot be read now") from error
-        return found
 
 
 async def _write_runs(
