@@ -11,8 +11,8 @@ import pytest_asyncio
 from redises import RedisServer
 
 from app.admission.allowance import Allowances, Defaults, parse_endpoints, parse_limits
-from app.admission.doorman import Doorman, SharedWindows
-from app.admission.rates import Asked, MemoryWindows, Window, Windows, window_of
+from app.admission.doorman import Asked, Doorman, SharedWindows, Window, Windows
+from app.admission.rates import MemoryWindows, window_of
 from app.admission.sparing import CountersUnavailable, Sparing
 from app.breaker import Breaker
 from app.errors import RateLimited
@@ -198,7 +198,7 @@ async def test_away_windows_are_counted_here() -> None:
     """While the shared windows are away requests are counted here, and after some failures they are left alone."""
     away = Away()
     sparing = Sparing(Breaker(threshold=3, first_s=3600, most_s=3600), itertools.count().__next__)
-    windows = SharedWindows(away, sparing)
+    windows = SharedWindows(away, MemoryWindows(), sparing)
     taken = [(await windows.take([MINUTE]))[0].taken for _ in range(5)]
     assert (taken, away.asked, sparing.state) == ([True, True, True, False, False], 3, "away")
 
@@ -206,7 +206,7 @@ async def test_away_windows_are_counted_here() -> None:
 async def test_no_request_waits_twice() -> None:
     """Right after a failure the shared counters are not asked again: a request that needs them twice waits once."""
     away, now = Away(), 1.0
-    windows = SharedWindows(away, Sparing(Breaker(threshold=3), lambda: now))
+    windows = SharedWindows(away, MemoryWindows(), Sparing(Breaker(threshold=3), lambda: now))
     for now in (1.0, 1.04, 1.06):  # noqa: B007  # the clock reads it
         await windows.take([MINUTE])
     assert away.asked == 2

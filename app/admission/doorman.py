@@ -4,10 +4,9 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, Protocol
 
 from app.admission.allowance import SECONDS, Allowances, Rule
-from app.admission.rates import Asked, MemoryWindows, Window, Windows
 from app.admission.sparing import CountersUnavailable, Sparing
 from app.errors import RateLimited
 from app.question import Caller
@@ -16,12 +15,36 @@ Pairs = list[tuple[bytes, bytes]]
 PRIVATE: Final = ("endpoint", "global")  # scopes whose use is nobody's own to see
 
 
+class Asked(NamedTuple):
+    """One window that a request counts in: its name, the most in it, its length in seconds."""
+
+    key: str
+    most: int
+    span_s: int
+
+
+class Window(NamedTuple):
+    """What became of a request there: whether it was counted, how many more may come, when the next place is free."""
+
+    taken: bool
+    left: int
+    reset_s: float
+
+
+class Windows(Protocol):
+    """Where requests are counted. May raise CountersUnavailable."""
+
+    async def take(self, asked: Sequence[Asked], *, count: bool = True) -> list[Window]:
+        """Count a request in each window, in this order, up to the first that is full; or only look at each."""
+        ...
+
+
 class SharedWindows:
     """Counts in one place for all instances while that answers, here while it does not."""
 
-    def __init__(self, shared: Windows, sparing: Sparing) -> None:
+    def __init__(self, shared: Windows, own: Windows, sparing: Sparing) -> None:
         self._shared = shared
-        self._own = MemoryWindows()
+        self._own = own
         self._sparing = sparing
 
     async def take(self, asked: Sequence[Asked], *, count: bool = True) -> list[Window]:

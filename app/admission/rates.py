@@ -6,10 +6,12 @@ A window is two counters, of this span and of the one before, the latter weighte
 import time
 from collections.abc import Sequence
 from math import floor
-from typing import Final, NamedTuple, Protocol
+from typing import Final
 
 from limits.aio.storage import MemoryStorage
 from limits.aio.storage.redis.bridge import RedisBridge
+
+from app.admission.doorman import Asked, Window
 
 SWEEP_S: Final = 60.0
 
@@ -31,30 +33,6 @@ for i = 1, #KEYS / 2 do
 end
 return found
 """
-
-
-class Asked(NamedTuple):
-    """One window that a request counts in: its name, the most in it, its length in seconds."""
-
-    key: str
-    most: int
-    span_s: int
-
-
-class Window(NamedTuple):
-    """What became of a request there: whether it was counted, how many more may come, when the next place is free."""
-
-    taken: bool
-    left: int
-    reset_s: float
-
-
-class Windows(Protocol):
-    """Where requests are counted. May raise CountersUnavailable."""
-
-    async def take(self, asked: Sequence[Asked], *, count: bool = True) -> list[Window]:
-        """Count a request in each window, in this order, up to the first that is full; or only look at each."""
-        ...
 
 
 class MemoryWindows:

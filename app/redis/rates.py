@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
-from app.admission.rates import TAKE, Asked, Window, window_of
+from app.admission.doorman import Asked, Window
+from app.admission.rates import TAKE, window_of
 from app.redis.client import Client, Part, Script, expected, short
 from app.redis.purse import translated
 

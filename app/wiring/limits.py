@@ -13,11 +13,10 @@ from typing import Any, Final
 
 from app.admission.allowance import Allowances, Defaults, parse_endpoints, parse_limits
 from app.admission.budget import Budget, Purses, Shared
-from app.admission.doorman import Doorman, SharedWindows
+from app.admission.doorman import Doorman, SharedWindows, Windows
 from app.admission.estimate import Estimator, Prices
-from app.admission.gate import OPEN, Gate, Gates
+from app.admission.gate import OPEN, Gate
 from app.admission.purse import SharedPurse
-from app.admission.rates import MemoryWindows
 from app.admission.settling import Settler
 from app.admission.sparing import CountersUnavailable, Sparing
 from app.breaker import Breaker
@@ -32,6 +31,7 @@ from app.wiring import models
 
 log = logging.getLogger(__name__)
 
+RATES: Final = "app.admission.rates"  # loaded in a thread where something is limited: its library takes 60 ms
 REDIS: Final = {name: f"app.redis.{name}" for name in ("client", "purse", "rates")}  # loaded when REDIS_URL is set
 LOOK_S: Final = 60.0  # at least, between two looks into the record
 SHARE: Final = 0.02  # of the time, at most, is spent on looking
@@ -52,7 +52,7 @@ class Limited:
 
 def gate(limited: Limited) -> Gate:
     """What a question passes right before a race."""
-    return OPEN if limited.budget is None else Gates([limited.budget])
+    return OPEN if limited.budget is None else limited.budget
 
 
 async def open_limits(settings: Settings, way: Way, prices: PriceBook, instance: str, stack: AsyncExitStack) -> Limited:
@@ -61,13 +61,13 @@ async def open_limits(settings: Settings, way: Way, prices: PriceBook, instance:
     if settings.auth == "off" and defaults == Defaults():
         return Limited()
     allowances, exceeded = Allowances(defaults), Counter[tuple[str, str]]()
-    shared, windows, sparing = await _open_shared(settings, stack)
+    own: Windows = (await asyncio.to_thread(importlib.import_module, RATES)).MemoryWindows()
+    shared, windows, sparing = await _open_shared(settings, own, stack)
     purses = Purses(time.time, shared)
     estimator = Estimator(_prices(settings, prices), settings.budget_default_output_tokens)
     spending = Spending(await stack.enter_async_context(Pool(way, 1)))
     _background(stack, _learn(spending, purses, shared, instance))
-    doorman = Doorman(allowances, windows or MemoryWindows(), exceeded)
-    return Limited(doorman, Budget(allowances, purses, estimator, exceeded), sparing)
+    return Limited(Doorman(allowances, windows, exceeded), Budget(allowances, purses, estimator, exceeded), sparing)
 
 
 def limits_of(settings: Settings) -> Defaults:
@@ -81,18 +81,18 @@ def limits_of(settings: Settings) -> Defaults:
 
 
 async def _open_shared(
-    settings: Settings, stack: AsyncExitStack
-) -> tuple[Shared | None, SharedWindows | None, Sparing | None]:
+    settings: Settings, own: Windows, stack: AsyncExitStack
+) -> tuple[Shared | None, Windows, Sparing | None]:
     """What all instances count together; it holds no word of anybody, whatever AUDIT_CONTENT says."""
     if settings.redis_url is None:
-        return None, None, None
+        return None, own, None
     modules: dict[str, Any] = {name: importlib.import_module(module) for name, module in REDIS.items()}
     url, timeout_s = settings.redis_url.get_secret_value(), settings.limit_redis_timeout_s
     client = await stack.enter_async_context(modules["client"].Client(url, settings.redis_prefix))
     purse = modules["purse"].RedisPurse(client, timeout_s)
     settler = await stack.enter_async_context(Settler(purse))
     sparing = Sparing(Breaker(), asyncio.get_running_loop().time)
-    windows = SharedWindows(modules["rates"].RedisWindows(client, timeout_s), sparing)
+    windows = SharedWindows(modules["rates"].RedisWindows(client, timeout_s), own, sparing)
     return Shared(purse, sparing, settler), windows, sparing
 
 
