@@ -8,7 +8,7 @@ traces, which is counted, and delays nobody.
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from queue import Empty, Full, Queue
 from threading import Thread
 from typing import Final
@@ -153,17 +153,3 @@ class Tracing:
         if (now := time.monotonic()) - self._said_at >= SAY_EVERY_S:
             self._said_at = now
             log.warning("%d traces could not be exported (%s); %d so far", count, why, self.failed)
-
-
-def told_to(
-    first: Callable[[Closing, Key], None], second: Callable[[Closing, Key], None]
-) -> Callable[[Closing, Key], None]:
-    """Both are told of an end, whatever the first one makes of it."""
-
-    def tell(closing: Closing, key: Key) -> None:
-        try:
-            first(closing, key)
-        finally:
-            second(closing, key)
-
-    return tell
