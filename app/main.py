@@ -51,4 +51,5 @@ def create_app(parts: Parts, *, guard_loopback: bool) -> ASGIApp:
     if parts.meters is not None:
         watches.append(traffic.Traffic(parts.meters, traffic.Templates(traffic.templates(app.routes))))
     entrance = door.Door(parts.identify, guard_loopback=guard_loopback, cors=parts.cors, doorman=parts.doorman)
-    return edge.Edge(Turnstile(shortcut, parts.streams), door=entrance, watches=watches)
+    inside = shortcut if parts.streams is None else Turnstile(shortcut, parts.streams)
+    return edge.Edge(inside, door=entrance, watches=watches)

@@ -180,7 +180,7 @@ class Parts:
     auth names it; sessions: of browsers, where there are keys; cors: pages of other sites.
 
     doorman: counts requests; budget: the gate of money and tokens, to be looked at; None where nothing is limited.
-    streams: counts those that callers have open; board: every circuit breaker.
+    streams: counts those that callers have open, where callers are told apart; board: every circuit breaker.
 
     answers: where an answer may come from. request_lines: whether each question leaves a line in the log. meters: told
     of every request; numbers: what they and others say.
@@ -205,7 +205,7 @@ class Parts:
     cors: Cors | None = None
     doorman: Doorman | None = None
     budget: Budget | None = None
-    streams: Streams = field(default_factory=Streams)
+    streams: Streams | None = None
     board: Board = field(default_factory=Board)
     requests: Requests | None = None
     request_lines: bool = True

@@ -15,10 +15,10 @@ from app.telemetry.vitals import Sources
 
 @dataclass(frozen=True, slots=True)
 class Protection:
-    """gate: before every race; streams: of each caller; lag: how late the event loop is."""
+    """gate: before every race; streams: of each caller, if callers are told apart; lag: how late the event loop is."""
 
     gate: Load
-    streams: Streams
+    streams: Streams | None
     lag: Lag
 
     def before(self, then: Gate) -> Gate:
@@ -39,7 +39,7 @@ def open_load(settings: Settings, stack: AsyncExitStack) -> Protection:
     stack.callback(lag.end)
     capacity = Capacity(settings.load_max_races, settings.queue_length, settings.queue_timeout_s)
     gate = Load(capacity, strain_of(lag, settings.load_max_lag_s, settings.load_max_memory_bytes))
-    return Protection(gate, Streams(None if settings.auth == "off" else settings.load_streams_per_caller), lag)
+    return Protection(gate, None if settings.auth == "off" else Streams(settings.load_streams_per_caller), lag)
 
 
 def strain_of(lag: Lag, most_lag_s: float, most_bytes: int | None) -> Strain:
