@@ -6,7 +6,6 @@ import logging
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 from app import __version__
 from app.admission.load import Load
@@ -22,13 +21,13 @@ from app.record.intake import Intake
 from app.settings import Settings
 from app.wiring import answers, identity, metrics, models, record
 from app.wiring.around import Around, open_around
+from app.wiring.background import background
 from app.wiring.ends import told
 from app.wiring.ground import Ground, open_ground
 
 log = logging.getLogger(__name__)
 
 DRAIN_RECORD_S = 1.0
-END_S = 0.5  # for a background task to end
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +56,14 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         around = await open_around(settings, ground, stack)
         runs, found = await _open_runs(settings, ground, around, stack)
         ground.readiness.runs, around.condition.answers = runs, found
-        _background(stack, models.warm(settings, ground.catalogue, ground.prices, ground.readiness), "warm models")
+        background(stack, models.warm(settings, ground.catalogue, ground.prices, ground.readiness), "warm models")
         upkeep = record.keep_house(settings, ground.way, ground.upkeep, ground.chores, ground.readiness)
-        _background(stack, upkeep, "chores")
+        background(stack, upkeep, "chores")
         parts = around.sparing.show(_parts(settings, ground, around, found, runs), ground.journal, around.counters)
         parts = await identity.guarded(parts, settings, ground.way, stack)
         parts = metrics.joined(parts, settings, around.numbers, ground.journal)
         services = Services(parts, ground.journal, around.guard.gate)
-        _background(stack, around.numbers.look_again(), "sizes of levels")
+        background(stack, around.numbers.look_again(), "sizes of levels")
         stack.push_async_callback(services.drain, 0.0)
         yield services
 
@@ -102,17 +101,6 @@ def _parts(settings: Settings, ground: Ground, around: Around, found: Answers, r
         request_lines=settings.request_log,
         mask=record.redactor(settings).remark,
     )
-
-
-def _background(stack: contextlib.AsyncExitStack, work: Any, name: str) -> None:  # noqa: ANN401  # any coroutine
-    """A task that ends with the services."""
-    task = asyncio.create_task(work, name=name)
-
-    async def end() -> None:
-        task.cancel()
-        await asyncio.wait([task], timeout=END_S)
-
-    stack.push_async_callback(end)
 
 
 def bounds(settings: Settings) -> Bounds:

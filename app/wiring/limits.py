@@ -28,6 +28,7 @@ from app.question import LaneName
 from app.record.prices import PriceBook
 from app.settings import Settings
 from app.wiring import models
+from app.wiring.background import background
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +37,6 @@ REDIS: Final = {name: f"app.redis.{name}" for name in ("client", "purse", "rates
 LOOK_S: Final = 60.0  # at least, between two looks into the record
 SHARE: Final = 0.02  # of the time, at most, is spent on looking
 RETRY_S: Final = 5.0
-LAST_S: Final = 0.5
 
 _SAMPLES: Final = re.compile(r"deliberate:(\d{1,2})@")
 
@@ -66,7 +66,7 @@ async def open_limits(settings: Settings, way: Way, prices: PriceBook, instance:
     purses = Purses(time.time, shared)
     estimator = Estimator(_prices(settings, prices), settings.budget_default_output_tokens)
     spending = Spending(await stack.enter_async_context(Pool(way, 1)))
-    _background(stack, _learn(spending, purses, shared, instance))
+    background(stack, _learn(spending, purses, shared, instance), "spending")
     return Limited(Doorman(allowances, windows, exceeded), Budget(allowances, purses, estimator, exceeded), sparing)
 
 
@@ -134,13 +134,3 @@ async def _learn(spending: Spending, purses: Purses, shared: Shared | None, inst
 async def _learn_shared(spending: Spending, purse: SharedPurse) -> None:
     now = time.time()
     await purse.learn(await spending.past(now, await purse.born(now)))
-
-
-def _background(stack: AsyncExitStack, work: Any) -> None:  # noqa: ANN401  # any coroutine
-    task = asyncio.create_task(work, name="spending")
-
-    async def end() -> None:
-        task.cancel()
-        await asyncio.wait([task], timeout=LAST_S)
-
-    stack.push_async_callback(end)
