@@ -118,6 +118,26 @@ async def test_everything_that_is_asked_for_is_there(dsn: str) -> None:
     assert {name for name in asked if name not in there and _SUFFIX.sub("", name) not in there} == set()
 
 
+async def test_every_metric_is_explained(dsn: str) -> None:
+    """RUNBOOK.md has a row for each metric of a real scrape, and for no other: its labels, its unit, what it means."""
+    table = RUNBOOK.partition("\n## Metrics\n")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| `(\w+)` \|([^|]*)\|([^|]*)\|([^|]*)\|$", table, re.MULTILINE)
+    told = {
+        name: (set(re.findall(r"`(\w+)`", labels)), unit.strip(), meaning.strip())
+        for name, labels, unit, meaning in rows
+    }
+    families = {
+        f"{family.name}_total" if family.type == "counter" else family.name: family
+        for family in text_string_to_metric_families(await scraped(dsn))
+    }
+    assert told.keys() == families.keys()
+    for name, family in families.items():
+        labels, unit, meaning = told[name]
+        assert unit, name
+        assert meaning, name
+        assert not family.samples or labels == {label for s in family.samples for label in s.labels} - {"le"}, name
+
+
 async def test_prometheus_reads_the_scrape_without_complaint(dsn: str) -> None:
     """promtool finds nothing to say against a scrape: no name, type or help is unusual."""
     assert not promtool("check", "metrics", given=await scraped(dsn))

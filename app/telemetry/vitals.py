@@ -239,7 +239,7 @@ def _protection(of: Sources) -> list[Reading]:
             "tandem_breaker_state", "0 closed, 1 half-open, 2 open.", "breaker", _numbered(states, of.breaker_label)
         ),
         gauge("tandem_queue_waiting", "Questions that wait for a run.", 0 if of.queue is None else of.queue.waiting),
-        counters("tandem_queue_refused_total", "Questions that waited in vain.", "reason", refused.items()),
+        counters("tandem_queue_refused_total", "Questions sent away before a race.", "reason", refused.items()),
     ]
 
 
