@@ -244,6 +244,46 @@ def test_what_both_used(script: list[Step], outcome: str, usage: Usage) -> None:
     jump(main())
 
 
+class Deaf(Told):
+    """The first attempt says nothing, and goes on for long whatever it is told; the others play the script."""
+
+    def ask(self, prompt: Prompt) -> AsyncGenerator[Item, None]:
+        """Play."""
+        self.asked += 1
+        return self._deaf() if self.asked == 1 else super().ask(prompt)
+
+    async def _deaf(self) -> AsyncGenerator[Item, None]:
+        loop = asyncio.get_running_loop()
+        until = loop.time() + 100.0
+        while loop.time() < until:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(until - loop.time())
+        yield STOP
+
+
+@pytest.mark.parametrize(
+    ("script", "how"),
+    [
+        ([said("42"), STOP], ("completed", None)),
+        ([said("42")], ("incomplete", "no_finish")),
+        ([said("42"), ModelError("upstream_cut", "cut")], ("failed", "upstream_cut")),
+    ],
+)
+def test_a_loser_that_does_not_stop(script: list[Step], how: tuple[str, str | None]) -> None:
+    """A lane ends as its winner did and when it did, though the other attempt swallows its cancellation."""
+
+    async def main() -> None:
+        """The test, on a clock that jumps."""
+        runs = Runs(Pair(Deaf([script])), MemoryJournal(), Terms(), Bounds())
+        end = ends(await whole(runs.open(order(question(slow="fake:told")))))["slow"]
+        assert (end["outcome"], end["reason"]) == how
+        assert end["latency_ms"] <= 1300  # it was asked again after a second
+        await asyncio.sleep(100.0)
+        await nothing_left(runs)
+
+    jump(main())
+
+
 class InTurn(dict[str, Reply]):
     """Replies that come one after another, whatever is asked for."""
 

@@ -6,6 +6,7 @@ a share of all asks.
 """
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
@@ -14,6 +15,9 @@ from typing import Final
 from app.llm.model import Attempt, Item, LanguageModel, Prompt
 from app.question import LaneName
 
+logger = logging.getLogger(__name__)
+
+LOSER_S: Final = 0.25  # for the attempt that lost to stop, when the other one has ended
 SAVED: Final = 5.0  # second attempts that quiet times save up for a bad one
 REMEMBERED: Final = 256
 ENOUGH: Final = 50  # first tokens from which a percentile says something
@@ -102,6 +106,7 @@ class Hedged:
         history, began = self._history, self._clock()
         history.earn(self._lateness.budget)
         attempts = [_Attempt(self._model.ask(prompt))]
+        waits_s: float | None = None  # who is cancelled waits for both: a lane that hangs is seen by its race
         try:
             await asyncio.wait({attempts[0].task}, timeout=self._late_s())
             if not attempts[0].task.done() and history.spend():
@@ -118,11 +123,12 @@ class Hedged:
             chosen.task.result()
             async for item in chosen.stream:
                 yield item
+            waits_s = LOSER_S
+        except Exception:
+            waits_s = LOSER_S
+            raise
         finally:
-            if len(attempts) == 1 and attempts[0].task.done():  # the usual case needs no task
-                await attempts[0].stream.aclose()
-            else:
-                await asyncio.wait({attempt.drop() for attempt in attempts})
+            await _ended(attempts, waits_s)
 
     def _note(self, seconds: float, *, second: bool) -> None:
         self._history.tally.won += second
@@ -172,6 +178,16 @@ class _Attempt:
         self.task.cancel()
         await asyncio.gather(self.task, return_exceptions=True)  # an error that nobody wants to hear
         await self.stream.aclose()
+
+
+async def _ended(attempts: list[_Attempt], waits_s: float | None) -> None:
+    """Stop them all, and wait for that so long, None: for ever."""
+    if len(attempts) == 1 and attempts[0].task.done():  # the usual case needs no task
+        await attempts[0].stream.aclose()
+        return
+    _, left = await asyncio.wait({attempt.drop() for attempt in attempts}, timeout=waits_s)
+    if left:
+        logger.warning("an attempt that lost did not stop when it was cancelled")
 
 
 async def _first(attempts: list[_Attempt]) -> _Attempt:
