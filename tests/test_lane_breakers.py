@@ -17,10 +17,11 @@ from app.errors import NoSuchBreaker, Outcome
 from app.events import LaneEnd, Usage
 from app.llm.model import Prompt
 from app.llm.tripping import Guards, Patience, Rules
-from app.question import LaneAsk, LaneName, Question
+from app.question import LANES, LaneAsk, LaneName, Question
 from app.reasoning.race import Terms
 from app.reasoning.run import Run
 from app.reasoning.runs import Bounds, Runs
+from app.record.prices import Tariff
 
 LIMITS: Final = Limits(threshold=2, window_s=10, rate=0.5, minimum=6, recovery_s=5, lost_s=50)
 FINE: Final = "scripted:fast?first=0.1&gap=0&tokens=3"
@@ -228,6 +229,20 @@ async def test_an_open_breaker_ends_its_lane_at_once() -> None:
     assert (done["status"], done["final_lane"], done["reason"]) == ("partial", "fast", "breaker_open")
     assert asyncio.get_running_loop().time() - began < 0.2
     await nothing_left(site.runs)
+
+
+@jumping
+async def test_what_a_refused_lane_costs() -> None:
+    """A lane that was not asked has neither tokens nor a cost in its record, which is not 0; the sum is the other's."""
+    site = Site()
+    terms, journal = Terms(judge=site.guards.judge, tariff=lambda *_: Tariff(1e3, 1e3, None, "ours")), MemoryJournal()
+    site.runs = Runs(site.guards, journal, terms, Bounds())
+    await site.sicken()
+    done = named(await site.end(), "done")[0]
+    fast, slow = (journal.closings[-1].lanes[lane] for lane in LANES)
+    assert (slow.end.reason, slow.end.usage, slow.end.cost_usd) == ("breaker_open", Usage(), None)
+    assert done["cost_usd"] == fast.end.cost_usd
+    assert fast.cost_nano
 
 
 @jumping
