@@ -7,8 +7,10 @@ from typing import get_args
 
 from app.errors import Refusal, StartupError, TandemError
 from app.events import FOLLOWS, Status
+from app.postgres.experiments import EXPORTS_MAX
 from app.reasoning.verdict import STOPPED
 from app.settings import Settings
+from app.wiring import answers, identity
 from bench.fronts import LOCAL_NAME, NEEDED
 
 ROOT = Path(__file__).parents[1]
@@ -165,6 +167,21 @@ def test_log_lines_documented() -> None:
     quoted = set(re.findall(r'log says\s+"([^"]+)"|message:"([^"]+)"', RUNBOOK))
     assert len(quoted) > 5
     assert not ["".join(words) for words in quoted if "".join(words) not in SOURCES]
+
+
+def test_connections_documented() -> None:
+    """RUNBOOK.md counts the connections that there are, and its table is right, with keys and without."""
+    plain = 1 + answers.POOL_SIZE + EXPORTS_MAX
+    keyed = plain + 1 + identity.POOL_SIZE
+    assert f"max_connections >= instances x (DATABASE_POOL_SIZE + {plain}) + 4 + 13" in RUNBOOK
+    assert f"under AUTH=keys + {keyed} instead of + {plain}" in RUNBOOK
+    assert f"var.database_pool_size + {plain})" in TERRAFORM
+    lines = re.findall(r"^\| (\d+) \| (\d+) \| (\d+) \| (\d+) \| (\d+) \|$", RUNBOOK, re.MULTILINE)
+    assert len(lines) == 3
+    for most, pool, one, two, two_keyed in (map(int, line) for line in lines):
+        assert one == most * (pool + plain) + 17
+        assert two == 2 * most * (pool + plain) + 17
+        assert two_keyed == 2 * most * (pool + keyed) + 17
 
 
 def test_needs_of_proxies_documented() -> None:
