@@ -115,6 +115,18 @@ async def test_a_session_stands_for_its_key(server: Server, key: Minted) -> None
     assert (again.status_code, "set-cookie" in again.headers) == (401, False)
 
 
+async def test_a_session_may_what_its_key_may(server: Server, pool: Pool) -> None:
+    """The cookie of a key opens what the key's role opens and nothing else, and shows its caller's runs alone."""
+    hers = await issued(pool, "alice", ("ask",), "one")
+    asked = await server.client.post("/v1/reason", json={"input": "Why?", "stream": False}, headers=bearer(hers))
+    events = f"/v1/runs/{asked.headers['x-run-id']}/events"
+    for key, status in ((hers, 200), (await issued(pool, "bob", ("ask",), "one"), 404)):
+        cookie = {"cookie": (await opened(server, key))[1], **OURS}
+        assert (await server.client.get(events, headers=cookie)).status_code == status
+        for path in ("/api/experiments", "/metrics"):
+            assert (await server.client.get(path, headers=cookie)).status_code == 403
+
+
 @pytest.mark.parametrize(
     ("headers", "name", "secure"),
     [
