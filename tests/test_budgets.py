@@ -201,8 +201,9 @@ class Queue(Free):
 
     queued_ms = 5
 
-    def __init__(self, *, full: bool = False) -> None:
+    def __init__(self, *, full: bool = False, fault: Exception | None = None) -> None:
         self.full = full
+        self.fault = fault
         self.settled: list[Spent] = []
 
     async def enter(self, caller: Caller, question: Question) -> Pass:  # noqa: ARG002  # as Gate has it
@@ -212,10 +213,10 @@ class Queue(Free):
         return self
 
     def settle(self, spent: Spent) -> None:
-        """Note it; a full queue fails at that too."""
+        """Note it, and fail if it is to."""
         self.settled.append(spent)
-        if self.full is None:
-            raise RuntimeError("a fault")
+        if self.fault is not None:
+            raise self.fault
 
 
 async def test_gates_are_entered_together_or_not_at_all() -> None:
@@ -227,14 +228,14 @@ async def test_gates_are_entered_together_or_not_at_all() -> None:
     assert await left(budget) == [(1.0, 0.0, 0.0)]
 
 
-async def test_every_pass_is_settled() -> None:
+async def test_every_pass_is_settled(caplog: pytest.LogCaptureFixture) -> None:
     """Passes of several gates are settled the last first, and one that fails keeps nobody else from it."""
-    first, faulty = Queue(), Queue()
+    first, faulty = Queue(fault=RuntimeError("of the first")), Queue(fault=RuntimeError("of the last"))
     admitted = await Gates([first, gate(), faulty]).enter(ADA, ASKED)
-    faulty.full = None  # type: ignore[assignment]
     assert admitted.queued_ms == 10
     admitted.settle(Spent(1, 2))
     assert first.settled == faulty.settled == [Spent(1, 2)]
+    assert [str(record.exc_info and record.exc_info[1]) for record in caplog.records] == ["of the last", "of the first"]
 
 
 async def test_gates_that_hold_nothing_give_a_free_pass() -> None:
@@ -246,7 +247,7 @@ async def test_gates_that_hold_nothing_give_a_free_pass() -> None:
 
 
 class Remote:
-    """A shared purse that answers (`well`), does not (`away`), or never says whether it did (`mute`)."""
+    """A shared purse that answers (`well`), does not (`away`), or holds and never says so (`mute`), or fails (`lost`)."""
 
     def __init__(self, state: str = "well") -> None:
         self.state = state
@@ -258,6 +259,8 @@ class Remote:
         if self.state == "away":
             raise CountersUnavailable("gone")
         self.held.add(hold.id)
+        if self.state == "lost":
+            raise CountersUnavailable("its reply was lost")
         if self.state == "mute":
             await asyncio.Event().wait()
         return None
@@ -326,4 +329,17 @@ async def test_who_leaves_while_it_is_held_holds_nothing() -> None:
         asking.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asking
+    assert not remote.held
+
+
+async def test_who_is_refused_in_its_stead_holds_nothing() -> None:
+    """Who is refused here because the shared purse's reply was lost leaves nothing held there either."""
+    remote = Remote()
+    async with Settler(remote) as settler:
+        budget = gate("0.5 usd/hour", shared=shared(remote, settler))
+        admitted = await budget.enter(ADA, ASKED)
+        remote.state = "lost"
+        with pytest.raises(BudgetExceeded):
+            await budget.enter(ADA, ASKED)
+        admitted.settle(Spent(1, 1))
     assert not remote.held
