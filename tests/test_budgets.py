@@ -247,7 +247,7 @@ async def test_gates_that_hold_nothing_give_a_free_pass() -> None:
 
 
 class Remote:
-    """A shared purse that answers (`well`), does not (`away`), or holds and never says so (`mute`), or fails (`lost`)."""
+    """A shared purse that is `well`, `away`, or holds and never says so: it is silent (`mute`), or fails (`lost`)."""
 
     def __init__(self, state: str = "well") -> None:
         self.state = state
