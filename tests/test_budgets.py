@@ -197,19 +197,22 @@ async def test_a_pass_is_worth_something_once() -> None:
 
 
 class Queue(Free):
-    """A gate that lets in after 5 ms, or refuses; settled: what its passes were settled with."""
+    """A gate that lets in after 5 ms, refuses, or lets wait for ever; settled: what its passes were settled with."""
 
     queued_ms = 5
 
-    def __init__(self, *, full: bool = False, fault: Exception | None = None) -> None:
+    def __init__(self, *, full: bool = False, endless: bool = False, fault: Exception | None = None) -> None:
         self.full = full
+        self.endless = endless
         self.fault = fault
         self.settled: list[Spent] = []
 
     async def enter(self, caller: Caller, question: Question) -> Pass:  # noqa: ARG002  # as Gate has it
-        """Let in, or refuse."""
+        """Let in, or refuse, or neither."""
         if self.full:
             raise TooManyRuns("full")
+        if self.endless:
+            await asyncio.Event().wait()
         return self
 
     def settle(self, spent: Spent) -> None:
@@ -224,6 +227,19 @@ async def test_gates_are_entered_together_or_not_at_all() -> None:
     first, budget, last = Queue(), gate("1 usd/hour"), Queue(full=True)
     with pytest.raises(TooManyRuns):
         await Gates([first, budget, last]).enter(ADA, ASKED)
+    assert first.settled == [Spent(0, 0)]
+    assert await left(budget) == [(1.0, 0.0, 0.0)]
+
+
+async def test_who_is_cancelled_at_a_later_gate_holds_nothing() -> None:
+    """Who leaves while it waits at a later gate gives back, unspent, what an earlier one gave."""
+    first, budget, last = Queue(), gate("1 usd/hour"), Queue(endless=True)
+    asking = asyncio.create_task(Gates([first, budget, last]).enter(ADA, ASKED))
+    await asyncio.sleep(0)
+    assert await left(budget) == [(0.68, 0.0, 0.32)]
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
     assert first.settled == [Spent(0, 0)]
     assert await left(budget) == [(1.0, 0.0, 0.0)]
 

@@ -310,6 +310,20 @@ async def test_a_probe_of_a_hasty_caller() -> None:
 
 
 @jumping
+async def test_a_probe_that_is_refused() -> None:
+    """A probe whose question the model refuses decides nothing, and the next one may follow at once."""
+    site, name = Site(), "scripted:slow?first=9"
+    await site.sicken(name)
+    await asyncio.sleep(LIMITS.recovery_s)
+    for model, outcome, state in (("scripted:refuse", "refused", "half_open"), (SLOW, "completed", "closed")):
+        site.swapped[name] = model
+        log = await site.end(slow=name)
+        assert how(log)[0] == outcome
+        assert how(log)[1] != "breaker_open"
+        assert site.board.states()["scripted:slow"] == state
+
+
+@jumping
 async def test_what_never_counts() -> None:
     """Callers who leave, cancel, ask for too little time, or whose question is refused never open a breaker."""
     site = Site()
