@@ -20,6 +20,7 @@ from app.question import Caller
 
 QUICK = ("--pause-s=0", "--back-pause-s=0.01", "--within-s=5", "--soak-s=0.02", "--check-s=0.01", "--attempts=1")
 FAILING = "scripted:error"
+BACK = f"run services update-traffic tandem --region=europe-west1 --to-revisions={OLD}=100"
 
 
 def release_words(name: str) -> list[str]:
@@ -118,6 +119,14 @@ async def test_red_smoke_goes_back(tmp_path: Path, settings: dict[str, Any], tol
     assert (cloud["shares"], cloud["tags"], moves(cloud)) == ({OLD: 100}, {}, [])
 
 
+async def test_unknown_traffic_goes_back(tmp_path: Path) -> None:
+    """When Cloud Run does not say who has the traffic, a red revision is taken for one that has some."""
+    async with serving(slow_model=FAILING) as server:
+        cloud = handed(tmp_path, server.url, fail={"run services list": 9})
+        code, said = await step(cloud, "smoke")
+    assert (code, moves(cloud), cloud["tags"]) == (1, [f"{OLD}=100"], {}), said
+
+
 async def test_unrecorded_smoke_is_red(tmp_path: Path) -> None:
     """A run that says `pending` at its end was not recorded in time: the new revision has no database."""
     async with serving() as server:
@@ -170,8 +179,7 @@ async def test_shares_restored(tmp_path: Path) -> None:
 
 async def stuck(folder: Path, times: int) -> tuple[Cloud, int | None, str]:
     """A release that must go back, in a cloud that refuses it so many times."""
-    back = f"run services update-traffic tandem --region=europe-west1 --to-revisions={OLD}=100"
-    cloud = handed(folder, "http://127.0.0.1:1", lines=[lines(1, bad=1)], fail={back: times})
+    cloud = handed(folder, "http://127.0.0.1:1", lines=[lines(1, bad=1)], fail={BACK: times})
     return cloud, *await step(cloud, "shift")
 
 
@@ -227,4 +235,19 @@ async def test_cancelled_build_goes_back(tmp_path: Path) -> None:
             pass
         child.send_signal(signal.SIGTERM)
         assert await asyncio.wait_for(child.wait(), 10) == 1
+    assert cloud["shares"] == {OLD: 100}
+
+
+async def test_cancelled_twice_goes_back_all_the_same(tmp_path: Path) -> None:
+    """A second SIGTERM, while the traffic is being taken back, does not stop that half-way."""
+    cloud = handed(tmp_path, "http://127.0.0.1:1", fail={BACK: 1})
+    child = await started(
+        cloud, "release.py", *release_words("shift"), "--soak-s=60", "--check-s=60", "--back-pause-s=1"
+    )
+    assert child.stdout is not None
+    for said in (b"10 % of the traffic", b"going back"):
+        while said not in (line := await child.stdout.readline()):
+            assert line
+        child.send_signal(signal.SIGTERM)
+    assert await asyncio.wait_for(child.wait(), 10) == 1
     assert cloud["shares"] == {OLD: 100}
