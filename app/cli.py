@@ -11,6 +11,10 @@ import typer.main
 COMMANDS: Final = {
     "serve": "app.commands.serve",
     "ask": "app.commands.ask",
+    "race": "app.commands.race",
+    "runs": "app.commands.runs",
+    "stats": "app.commands.stats",
+    "top": "app.commands.top",
     "migrate": "app.commands.migrate",
     "psql": "app.commands.psql",
     "doctor": "app.commands.doctor",

@@ -87,6 +87,7 @@ def desk(postgres: EmbeddedPostgres) -> Iterator[Desk]:
         _program(programs / "tandem", f'exec "{sys.executable}" -m app.cli "$@"')
         _program(programs / "psql", f'exec "{wheel_programs() / "psql"}" "$@"')
         (folder / "pairs.jsonl").write_text(json.dumps(PAIRS) + "\n")
+        (folder / "questions.txt").write_text("What is 1 + 1?\nWhat is 2 + 2?\n")
         entry = entries.closing(entries.opening())
         (folder / "audit.log").write_text(
             "\n".join(lines(entry.id, entry.version, digest(encode(entry)), encode(entry)))

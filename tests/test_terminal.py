@@ -11,9 +11,11 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from rich.console import Console
 
-from app.terminal.ask import ask
-from app.terminal.stream import Event, Parser
-from app.terminal.view import dollars, safe, tokens
+from app.terminal.ask import TIMEOUT, ask
+from app.terminal.race import Asked, Race
+from app.terminal.server import client
+from app.terminal.stream import Event, Parser, Unreachable
+from app.terminal.words import dollars, safe, tokens
 
 USAGE = {"input_tokens": 3, "output_tokens": 5, "source": "reported"}
 LANES = {"fast": {"model": "scripted:fast"}, "slow": {"model": "scripted:slow"}}
@@ -139,9 +141,9 @@ async def test_a_pipe_gets_the_final_answer_and_nothing_else(stage: Any, asked: 
 
 
 async def test_an_unverified_answer_is_said_to_be_so_on_standard_error(stage: Any, asked: Any, capsys: Any) -> None:
-    """An unverified answer is printed, exits 0, and is called unverified on standard error."""
+    """An unverified answer is printed, exits 3, and is called unverified on standard error."""
     stage[0].events = UNVERIFIED
-    assert await asked(stage[1]) == (0, "Paris\n")
+    assert await asked(stage[1]) == (3, "Paris\n")
     assert "did not get to check" in capsys.readouterr().err
 
 
@@ -284,3 +286,31 @@ def test_what_is_unknown_is_never_a_number() -> None:
     assert [dollars(None), dollars(0.0), dollars(0.00042)] == ["unknown", "$0", "$0.00042"]
     assert tokens({"source": "unknown", "input_tokens": 0}) == "unknown"
     assert tokens({"source": "estimated", "input_tokens": 3, "output_tokens": None}) == "3 in, unknown out (estimated)"
+
+
+async def test_a_refusal_for_now_is_waited_for(stage: Any) -> None:
+    """While the server says to come later, a race asks again after the time that it names."""
+    waited: list[float] = []
+    ends: list[Asked] = []
+    stage[0].refusal = web.json_response({"code": "rate_limited"}, status=429, headers={"Retry-After": "3"})
+
+    async def sleep(seconds: float) -> None:
+        """Note it; by then there is room."""
+        waited.append(seconds)
+        stage[0].refusal = None
+
+    async with client(stage[1], TIMEOUT) as http:
+        await Race(http, {}, ends.append, sleep).run([{"input": "x"}], 1)
+    assert ([one.status for one in ends], waited) == (["completed"], [3.0])
+
+
+async def test_a_race_without_a_server_ends_at_once(stage: Any) -> None:
+    """A refusal is told as the end of its question; no server at all ends the race."""
+    ends: list[Asked] = []
+    stage[0].refusal = web.json_response({"code": "unknown_policy", "detail": "no"}, status=422)
+    async with client(stage[1], TIMEOUT) as http:
+        await Race(http, {}, ends.append).run([{"input": "x"}], 1)
+    assert [(one.status, one.why) for one in ends] == [("refused", "unknown_policy: no")]
+    async with client("http://127.0.0.1:1", TIMEOUT) as http:
+        with pytest.raises(Unreachable):
+            await Race(http, {}, ends.append).run([{"input": "x"}, {"input": "y"}], 2)

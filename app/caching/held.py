@@ -8,9 +8,9 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 
-from app.caching.server import LOCAL_URL, Url, server
 from app.errors import MalformedRequest
 from app.failing import clear_errors
+from app.terminal.server import LOCAL_URL, Url, server
 
 _FINGERPRINT: Final = re.compile(r"[0-9a-f]{64}")
 COUNTS: Final = ("entries", "bytes", "hits", "misses", "errors")

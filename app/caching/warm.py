@@ -11,11 +11,11 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from app.caching.server import LOCAL_URL, NoTandem, Server, Url, server
 from app.errors import TandemError
 from app.failing import clear_errors
 from app.postgres.questions import most_asked
 from app.settings import Settings, read_settings
+from app.terminal.server import LOCAL_URL, NoTandem, Server, Url, server
 from app.terminal.stream import Refused, Unreachable
 from app.wiring.commands import opened
 

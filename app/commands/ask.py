@@ -1,28 +1,53 @@
 """tandem ask: one question to a running server."""
 
 import asyncio
+import sys
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
 from app.terminal.ask import ask as ask_in_terminal
+from app.terminal.server import LOCAL_URL, Url
 
 app = typer.Typer(add_completion=False)
 
 
 @app.command()
-def ask(
-    question: Annotated[str, typer.Argument(help="What to ask.")],
-    url: Annotated[str, typer.Option(envvar="TANDEM_URL", help="The server.")] = "http://127.0.0.1:8080",
-    json_output: Annotated[bool, typer.Option("--json", help="Print the events as JSON lines.")] = False,
-    deadline_s: Annotated[float | None, typer.Option(help="Bound on the whole run, in seconds.")] = None,
+def ask(  # noqa: PLR0913, PLR0917  # an option of the command is an argument
+    question: Annotated[str | None, typer.Argument(help="What to ask. Without it, or with -: standard input.")] = None,
+    fast: Annotated[str | None, typer.Option(help="The fast lane's model, as provider:model.")] = None,
+    slow: Annotated[str | None, typer.Option(help="The slow lane's model.")] = None,
+    fast_timeout_s: Annotated[float | None, typer.Option(help="Bound on the fast lane, in seconds.")] = None,
+    slow_timeout_s: Annotated[float | None, typer.Option(help="Bound on the slow lane.")] = None,
+    deadline_s: Annotated[float | None, typer.Option(help="Bound on the whole run.")] = None,
+    policy: Annotated[
+        str | None, typer.Option(help="How both lanes are asked; the server lists what it knows.")
+    ] = None,
     refresh: Annotated[bool, typer.Option("--refresh", help="Ask anew, whatever is stored.")] = False,
+    json_output: Annotated[bool, typer.Option("--json", help="Print the events as JSON lines.")] = False,
+    url: Url = LOCAL_URL,
 ) -> None:
-    """Ask a running server, and watch both lanes."""
-    body: dict[str, Any] = {"input": question}
-    if deadline_s is not None:
-        body["deadline_s"] = deadline_s
-    if refresh:
-        body["cache"] = "refresh"
-    raise typer.Exit(asyncio.run(ask_in_terminal(url, body, json_output=json_output, console=Console())))
+    """Ask a running server, and watch both lanes; piped, the final answer alone.
+
+    Exit status: 0 a verified answer, 3 an unverified one, 1 none, 2 not asked, 130 interrupted.
+    """
+    asked = _read() if question in {None, "-"} else question
+    body: dict[str, Any] = {"input": asked, "policy": policy, "deadline_s": deadline_s}
+    body |= {"fast": _lane(fast, fast_timeout_s), "slow": _lane(slow, slow_timeout_s)}
+    body["cache"] = "refresh" if refresh else None
+    said = {name: value for name, value in body.items() if value is not None}
+    raise typer.Exit(asyncio.run(ask_in_terminal(url, said, json_output=json_output, console=Console())))
+
+
+def _read() -> str:
+    """The question on standard input; from a terminal, until Ctrl-D."""
+    if sys.stdin.isatty():
+        typer.echo("Type a question; Ctrl-D ends it.", err=True)
+    return sys.stdin.read().strip()
+
+
+def _lane(model: str | None, timeout_s: float | None) -> dict[str, Any] | None:
+    """What was said of one lane, if anything was."""
+    said = {"model": model, "timeout_s": timeout_s}
+    return {name: value for name, value in said.items() if value is not None} or None

@@ -10,12 +10,13 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from app.terminal.key import key_headers
+from app.terminal.server import client
 from app.terminal.stream import Event, Lost, Refused, Run, Unreachable
-from app.terminal.view import CHANGES, Progress, picture, safe
+from app.terminal.view import Progress, picture
+from app.terminal.words import CHANGES, safe
 
-OK, NO_ANSWER, NOT_ASKED, INTERRUPTED = 0, 1, 2, 130
-LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
+OK, NO_ANSWER, NOT_ASKED, UNVERIFIED, INTERRUPTED = 0, 1, 2, 3, 130
+BY_STATUS: Final = {"completed": OK, "partial": UNVERIFIED}
 # The server sends at least a comment every 15 s: three times that in silence is a lost connection.
 TIMEOUT: Final = httpx.Timeout(10.0, read=45.0)
 FRAMES_PER_SECOND: Final = 12
@@ -25,8 +26,8 @@ BELOW_THE_LANES: Final = 9  # rows for borders, labels and the lines below
 async def ask(url: str, body: dict[str, Any], *, json_output: bool, console: Console) -> int:
     """Ask the server at url and show the run; the exit code.
 
-    0: an answer, verified or not; 1: none; 2: refused, or no server there; 130: interrupted. Cancelling the task, which
-    is what Ctrl-C does under `asyncio.run`, cancels the run on the server and returns 130.
+    0: a verified answer; 3: an unverified one; 1: none; 2: refused, or no server there; 130: interrupted. Cancelling
+    the task, which is what Ctrl-C does under `asyncio.run`, cancels the run on the server and returns 130.
     """
     progress = Progress()
     errors = Console(stderr=True)
@@ -39,7 +40,7 @@ async def ask(url: str, body: dict[str, Any], *, json_output: bool, console: Con
             line = {"event": event.name, "id": event.id, "data": event.data}
             console.out(json.dumps(line, separators=(",", ":")), highlight=False)
 
-    async with _client(url) as http:
+    async with client(url, TIMEOUT) as http:
         run = Run(http, on_event)
         try:
             with _shown(progress, console) if live else nullcontext():
@@ -53,18 +54,7 @@ async def ask(url: str, body: dict[str, Any], *, json_output: bool, console: Con
         console.print(picture(progress, console))
     elif not json_output:
         _print_plain(progress, console, errors)
-    answered = progress.done is not None and progress.done.get("status") in ("completed", "partial")
-    return OK if answered else NO_ANSWER
-
-
-def _client(url: str) -> httpx.AsyncClient:
-    """A client for one server; a proxy of the environment never stands before a server on this machine."""
-    try:
-        parsed = httpx.URL(url)
-    except httpx.InvalidURL:
-        parsed = httpx.URL("")  # the request then fails with a message that names the address
-    trust_env = parsed.host not in LOOPBACK
-    return httpx.AsyncClient(base_url=parsed, headers=key_headers(), timeout=TIMEOUT, trust_env=trust_env)
+    return BY_STATUS.get(str((progress.done or {}).get("status")), NO_ANSWER)
 
 
 def _shown(progress: Progress, console: Console) -> AbstractContextManager[Live]:

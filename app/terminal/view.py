@@ -1,6 +1,5 @@
 """Both lanes of one run as rich shows them: a fold over the events, and its picture."""
 
-import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,26 +12,10 @@ from rich.text import Text
 
 from app.question import LaneName
 from app.terminal.stream import Event
+from app.terminal.words import CHANGES, ORIGINS, dollars, safe, seconds, tokens
 
 SIDE_BY_SIDE_FROM: Final = 76  # columns; narrower terminals get one lane below the other
 COLOUR: Final[dict[LaneName, str]] = {"fast": "yellow", "slow": "blue"}
-CHANGES: Final = {
-    "confirmed": "Both models give the same answer, each on its own.",
-    "revised": "The slow model came to a different answer; its answer stands.",
-    "undetermined": "Whether both say the same could not be decided; the slow model's answer stands.",
-    "unopposed": "Only the slow model completed an answer; there was nothing to compare it with.",
-    "unverified": "The fast answer stands alone: the slow model did not get to check it.",
-}
-ORIGINS: Final = {
-    "cache": "From the cache: this is how both models answered the same question before.",
-    "attached": "Joined a run that was already answering this question.",
-}
-_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-
-
-def safe(text: str) -> str:
-    """The text without what would steer the terminal: a model's words move no cursor and set no title."""
-    return _CONTROL.sub("", text)
 
 
 @dataclass
@@ -94,27 +77,6 @@ class Progress:
 
     def _on_done(self, data: dict[str, Any]) -> None:
         self.done = data
-
-
-def seconds(milliseconds: float | None) -> str:
-    """Milliseconds as people read them."""
-    return "unknown" if milliseconds is None else f"{milliseconds / 1000:.2f} s"
-
-
-def dollars(cost_usd: float | None) -> str:
-    """A cost; unknown is not 0."""
-    if cost_usd is None:
-        return "unknown"
-    return f"${cost_usd:.6f}".rstrip("0").rstrip(".")
-
-
-def tokens(usage: dict[str, Any]) -> str:
-    """Input and output tokens, and where the numbers come from unless the model reported them."""
-    counts = [usage.get(key) for key in ("input_tokens", "output_tokens")]
-    if usage.get("source", "unknown") == "unknown":
-        return "unknown"
-    origin = " (estimated)" if usage["source"] == "estimated" else ""
-    return "{} in, {} out{}".format(*("unknown" if count is None else count for count in counts), origin)
 
 
 def picture(progress: Progress, console: Console, rows: int | None = None) -> RenderableType:
