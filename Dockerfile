@@ -34,6 +34,7 @@ RUN find /opt/tandem/bin -type f -delete \
 FROM dependencies AS project
 COPY pyproject.toml ./
 COPY app app
+COPY clients/js/src clients/js/src
 COPY deploy/image/tandem.py deploy/image/healthcheck.py image/
 RUN tools/bin/python -m pip wheel --no-deps --no-build-isolation --no-index --wheel-dir dist . \
     && tools/bin/python -m pip --python /opt/tandem/bin/python install --no-compile --root /project \

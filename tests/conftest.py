@@ -1,3 +1,3 @@
 """Fixtures that every test may ask for."""
 
-pytest_plugins = ["databases", "redises"]
+pytest_plugins = ["databases", "npm", "redises"]

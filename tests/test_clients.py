@@ -5,12 +5,7 @@ Keep-alives come all the time here. What every client was given must be what the
 
 import asyncio
 import contextlib
-import fcntl
 import json
-import os
-import shutil
-import ssl
-import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -26,7 +21,6 @@ from playwright.async_api import Browser, Page
 from processes import Process, fresh_home, running
 from seen import Seen, events_in
 
-CLIENTS = Path(__file__).parent / "clients"
 PING = b": ping\n"
 # Half a second of events with silences longer than the time between two keep-alives, and text that breaks parsers.
 FAST = "scripted:garbage?first=0.15&gap=0.03"
@@ -41,33 +35,6 @@ def server() -> Iterator[Process]:
     """A real server that sends a keep-alive after every 50 ms of silence."""
     with fresh_home() as home, running(home, PING_S="0.05", FAST_MODEL=FAST, SLOW_MODEL=SLOW) as process:
         yield process
-
-
-def installed_packages() -> dict[str, Any] | None:
-    """What npm says of the packages that it has installed."""
-    told = CLIENTS / "node_modules" / ".package-lock.json"
-    packages: dict[str, Any] | None = json.loads(told.read_text())["packages"] if told.exists() else None
-    return packages
-
-
-def with_system_certificates() -> dict[str, str]:
-    """Our environment; Node trusts what this Python trusts, behind a company's proxy more than its own list."""
-    trusted = ssl.get_default_verify_paths().cafile
-    return ({"NODE_EXTRA_CA_CERTS": trusted} if trusted else {}) | os.environ
-
-
-@pytest.fixture(scope="session")
-def node_clients() -> Path:
-    """The folder of the clients for Node, with the packages that their lock file names."""
-    if shutil.which("npm") is None or shutil.which("node") is None:
-        pytest.skip("node or npm is not installed")
-    with (CLIENTS / "package-lock.json").open() as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # several pytest processes may come here at once
-        wanted = json.load(lock)["packages"]
-        if installed_packages() != {path: wanted[path] for path in wanted if path}:
-            install = ["npm", "ci", "--prefix", str(CLIENTS), "--no-audit", "--no-fund", "--silent"]
-            subprocess.run(install, check=True, timeout=120, env=with_system_certificates())
-    return CLIENTS
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

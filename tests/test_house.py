@@ -16,7 +16,9 @@ import app
 
 ROOT = Path(__file__).parent.parent
 SOURCES = sorted((ROOT / "app").rglob("*.py"))
-PAGES = sorted(path for path in (ROOT / "app").rglob("*") if path.suffix in {".js", ".css", ".html"})
+PAGES = sorted(
+    path for root in ("app", "clients") for path in (ROOT / root).rglob("*") if path.suffix in {".js", ".css", ".html"}
+)
 LOCKS = sorted((ROOT / "deploy" / "locks").glob("*.lock"))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 

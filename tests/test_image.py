@@ -83,7 +83,11 @@ def test_ci_has_hadolint() -> None:
 def test_what_is_copied_is_there_and_sent() -> None:
     """Every path that a COPY takes from the project exists, and .dockerignore lets it through."""
     taken = [path for step in steps() if step.word == "COPY" and "--from" not in step.text for path in step.paths]
-    files = [file for path in taken for file in ([*(ROOT / path).rglob("*.py")] or [ROOT / path])]
+    files = [
+        file
+        for path in taken
+        for file in ([*(ROOT / path).rglob("*.py"), *(ROOT / path).rglob("*.js")] or [ROOT / path])
+    ]
     assert taken
     assert [str(file) for file in files if not file.is_file() or not sent(str(file.relative_to(ROOT)))] == []
 
@@ -110,7 +114,7 @@ def test_nothing_else_is_sent(path: str) -> None:
 
 def test_what_app_holds_is_sent() -> None:
     """A wheel from the build has every file that the package says it has."""
-    data = [*(ROOT / "app").rglob("*.sql"), *(ROOT / "app/console").rglob("*.*")]
+    data = [*(ROOT / "app").rglob("*.sql"), *(ROOT / "app/console").rglob("*.*"), *(ROOT / "clients/js/src").iterdir()]
     assert [str(path) for path in data if path.is_file() and not sent(str(path.relative_to(ROOT)))] == []
 
 

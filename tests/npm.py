@@ -1,0 +1,41 @@
+"""The packages for Node that tests read the stream and check the client with, as their lock file names them."""
+
+import fcntl
+import json
+import os
+import shutil
+import ssl
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+CLIENTS = Path(__file__).parent / "clients"
+
+
+def installed_packages() -> dict[str, Any] | None:
+    """What npm says of the packages that it has installed."""
+    told = CLIENTS / "node_modules" / ".package-lock.json"
+    packages: dict[str, Any] | None = json.loads(told.read_text())["packages"] if told.exists() else None
+    return packages
+
+
+def with_system_certificates() -> dict[str, str]:
+    """Our environment; Node trusts what this Python trusts, behind a company's proxy more than its own list."""
+    trusted = ssl.get_default_verify_paths().cafile
+    return ({"NODE_EXTRA_CA_CERTS": trusted} if trusted else {}) | os.environ
+
+
+@pytest.fixture(scope="session")
+def node_clients() -> Path:
+    """The folder of the clients for Node, with the packages that their lock file names."""
+    if shutil.which("npm") is None or shutil.which("node") is None:
+        pytest.skip("node or npm is not installed")
+    with (CLIENTS / "package-lock.json").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # several pytest processes may come here at once
+        wanted = json.load(lock)["packages"]
+        if installed_packages() != {path: wanted[path] for path in wanted if path}:
+            install = ["npm", "ci", "--prefix", str(CLIENTS), "--no-audit", "--no-fund", "--silent"]
+            subprocess.run(install, check=True, timeout=120, env=with_system_certificates())
+    return CLIENTS
