@@ -1,18 +1,20 @@
 // The sign-in form, which stands instead of the page while the server wants a key.
 
-import { signIn, signOut, whoAsks } from "./session.js";
+import { byId, put } from "./dom.js";
+import { createSession } from "./session.js";
+import { SHELL } from "./words.js";
 
-const byId = (id) => document.getElementById(id);
+const session = createSession();
 const form = byId("sign-in");
 const hint = byId("sign-in-hint");
 const field = byId("key");
-const page = ["ask", "empty", "recent", "run"].map(byId);
-let covered = null; // which parts of the page were hidden before the form was shown
+const page = [byId("main"), byId("nav")];
+let demanded = false; // the form stands
 
 /** Ask for a key instead of a question. */
 export function demand() {
-  if (covered !== null) return;
-  covered = page.map((part) => part.hidden);
+  if (demanded) return;
+  demanded = true;
   for (const part of page) part.hidden = true;
   byId("who").hidden = true;
   form.hidden = false;
@@ -20,31 +22,45 @@ export function demand() {
 }
 
 function admit(who) {
-  if (covered !== null) page.forEach((part, i) => (part.hidden = covered[i]));
-  covered = null;
+  demanded = false;
+  for (const part of page) part.hidden = false;
   form.hidden = true;
   byId("who").hidden = who.auth !== "keys";
-  byId("who-name").textContent = who.caller ?? "";
+  put(byId("who-name"), who.caller ?? "");
+}
+
+/** Nothing of the last user stays in the page, nor in this tab. */
+function leave() {
+  try {
+    sessionStorage.clear();
+    localStorage.removeItem("tandem.options");
+  } catch {
+    // no storage: nothing is in it
+  }
+  location.reload();
 }
 
 /** Find out who asks, and ask for a key if need be; `entered` is called whenever somebody may use the page. */
 export async function openEntrance(entered) {
   const look = async () => {
-    const who = await whoAsks();
+    const who = await session.whoAsks();
     if (who === null) return demand();
     admit(who);
-    return entered();
+    return entered(who);
   };
+  put(hint, SHELL.signIn);
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
-    const problem = await signIn(field.value);
+    const problem = await session.signIn(field.value);
     field.value = "";
     if (problem === null) return look();
-    hint.textContent = problem.detail || problem.title;
+    put(hint, problem.detail);
     return field.focus();
   });
   byId("sign-out").addEventListener("click", async () => {
-    if ((await signOut()) === null) location.reload(); // nothing of the last user stays in the page
+    const problem = await session.signOut();
+    if (problem === null) leave();
+    else put(byId("announcer"), problem.detail);
   });
   return look();
 }

@@ -1,7 +1,7 @@
-// The reducer of app/console/run.js: every ending, and every order that may not be.
+// The reducer of app/console/ask/run.js: every ending, and every order that may not be.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { canAccept, canStop, elapsedMs, initial, originOf, reduce } from "../../app/console/run.js";
+import { canAccept, canStop, elapsedMs, initial, originOf, reduce } from "../../app/console/ask/run.js";
 
 const MODELS = { fast: { model: "local:a" }, slow: { model: "local:b" } };
 
@@ -130,4 +130,18 @@ test("The state that came before is never changed.", () => {
   const copy = structuredClone(s);
   play([delta("fast", "a"), preliminary, end("fast")], s);
   assert.deepEqual(s, copy);
+});
+
+test("A question that waits for a connection, or for an answer, says so until the server begins.", () => {
+  const asked = reduce(initial(), { type: "ask", question: "why?" });
+  const queued = reduce(asked, { type: "queued" });
+  assert.deepEqual([queued.hold, reduce(queued, { type: "freed" }).hold, reduce(queued, { type: "late" }).hold], ["queued", null, "late"]);
+  assert.equal(play([start], queued).hold, null);
+  assert.equal(reduce(play([start]), { type: "late" }).hold, null);
+});
+
+test("A run that is come back to keeps its question, its options and whose it is.", () => {
+  const body = { input: "why?", slow: { timeout_s: 9 } };
+  const s = play([start], reduce(reduce(initial(), { type: "ask", question: "why?", body, resumed: true }), { type: "opened", runId: "r", source: "attached" }));
+  assert.deepEqual([s.body, s.resumed, s.runId, originOf(s)], [body, true, "r", "attached"]);
 });

@@ -1,0 +1,163 @@
+// The Ask page: joins what people do, what the stream says, and the picture of it. It stays open while other pages are.
+
+import { byId } from "../dom.js";
+import { copyButton } from "./copying.js";
+import { follow } from "./follow.js";
+import { createKeep } from "./keep.js";
+import { listenToKeys } from "./keys.js";
+import { createOptions } from "./options.js";
+import { isRunning, refreshRecent } from "./recent.js";
+import { canAccept, canStop, initial, isGuest, reduce } from "./run.js";
+import { answerOf, heardOf } from "./verdict.js";
+import { createView } from "./view.js";
+import { LOST } from "./words.js";
+
+const TICK_MS = 100;
+const RECORD_MS = 1000;
+
+/** Everything that happens to the page's run goes through here. */
+class Desk {
+  constructor(root, app) {
+    this.root = root;
+    this.app = app;
+    this.keep = createKeep();
+    this.options = createOptions();
+    this.paint = createView(root, this.options.node);
+    this.state = initial();
+    this.framed = false;
+    this.run = null;
+    this.leave = null; // ends the reading
+    this.hurry = null; // ends the waiting for a connection
+    this.calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  }
+
+  schedule() {
+    if (this.framed) return;
+    this.framed = true;
+    requestAnimationFrame(() => {
+      this.framed = false;
+      if (this.paint(this.state, performance.now())) this.schedule();
+    });
+  }
+
+  emit(event) {
+    const before = this.state;
+    this.state = reduce(before, event);
+    if (this.state === before) return;
+    if (event.type !== "wire" || event.name !== "delta") this.note(before);
+    this.schedule();
+  }
+
+  /** What follows from a change of more than a text. */
+  note(before) {
+    const { state } = this;
+    const heard = heardOf(before, state);
+    if (heard !== "") this.app.announce(heard);
+    if (state.problem?.status === 401 && before.problem === null) this.app.demand();
+    if (state.start !== null && before.start === null && state.body) this.options.learn(state.start, state.body);
+    if (canStop(state) && state.runId !== null) this.keep.know(state.runId, state.source);
+    if (!canStop(state)) this.keep.forget();
+  }
+
+  ask(extra = {}, text = byId("question").value) {
+    if (text.trim() === "" || canStop(this.state)) return undefined;
+    const body = { input: text, ...this.options.body(), ...extra };
+    this.emit({ type: "ask", question: text, body });
+    const idempotencyKey = this.keep.begin(body);
+    byId("question").value = "";
+    return this.follow((options) => this.app.client.ask(body, { ...options, idempotencyKey }));
+  }
+
+  /** The run that was live when this tab was reloaded. */
+  async recall() {
+    const kept = await this.keep.recall();
+    if (kept === null) return undefined;
+    const { body, runId, source, token } = kept;
+    this.emit({ type: "ask", question: body.input, body, resumed: true });
+    if (runId === null) return this.follow((options) => this.app.client.ask(body, { ...options, idempotencyKey: token }));
+    this.emit({ type: "opened", runId, source });
+    return this.follow((options) => this.app.client.resume(runId, options));
+  }
+
+  async follow(start) {
+    const { question } = this.state;
+    const ticking = setInterval(() => this.schedule(), this.calm ? 10 * TICK_MS : TICK_MS);
+    [this.run, this.leave, this.hurry] = [null, new AbortController(), new AbortController()];
+    const parts = { signal: this.leave.signal, hurry: this.hurry.signal, onRun: (run) => (this.run = run) };
+    try {
+      await follow(start, (event) => this.emit(event), parts);
+    } finally {
+      clearInterval(ticking);
+      if (this.state.start === null && byId("question").value === "") byId("question").value = question; // nothing typed is lost
+      this.schedule();
+      this.refresh();
+    }
+  }
+
+  /** Read the recent runs; once more where the record has not got the end of ours yet. */
+  async refresh(more = 3) {
+    const runs = await refreshRecent(this.app.api);
+    const ours = runs.find((run) => run.run_id === this.state.runId);
+    if (more > 0 && ours && isRunning(ours) && !canStop(this.state)) setTimeout(() => this.refresh(more - 1), RECORD_MS);
+    this.options.offer(runs.flatMap((run) => ["fast", "slow"].map((lane) => run.lanes?.[lane]?.model)));
+  }
+
+  async order(verb) {
+    try {
+      await this.run[verb]();
+    } catch ({ status = null, code = "internal", title = "", detail = "", retryAfter = null }) {
+      this.emit({ type: "notice", problem: { status, code, title, detail, retryAfter } });
+    }
+  }
+
+  networkChanged() {
+    this.schedule();
+    if (canStop(this.state)) this.app.announce(navigator.onLine ? LOST.online : LOST.offline);
+  }
+
+  stop() {
+    if (!canStop(this.state)) return undefined;
+    if (this.state.runId !== null && this.run !== null && !isGuest(this.state)) return this.order("cancel");
+    this.leave.abort();
+    return this.emit({ type: "stopped", at: performance.now() });
+  }
+
+  accept() {
+    return canAccept(this.state) ? this.order("accept") : undefined;
+  }
+
+  /** The same question again, as it was asked. */
+  repeat(extra) {
+    const { input, ...asked } = this.state.body ?? {};
+    return input ? this.ask({ ...asked, ...extra }, input) : undefined;
+  }
+
+  listen() {
+    const onClick = (id, act) => byId(id).addEventListener("click", act);
+    byId("ask").addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.ask();
+    });
+    onClick("stop", () => this.stop());
+    onClick("accept", () => this.accept());
+    onClick("anyway", () => this.hurry.abort());
+    onClick("again", () => this.repeat({}));
+    onClick("fresh", () => this.repeat({ cache: "refresh" }));
+    copyButton(byId("copy"), () => answerOf(this.state), this.app);
+    copyButton(byId("link"), () => new URL(`#/runs/${encodeURIComponent(this.state.runId)}`, location.href).href, this.app);
+    for (const example of this.root.querySelectorAll(".example")) example.addEventListener("click", () => this.ask({}, example.textContent));
+    listenToKeys(this.root, () => this.ask());
+    for (const name of ["online", "offline"]) addEventListener(name, () => this.networkChanged());
+  }
+}
+
+/** As every page has it. */
+export function open(root, route, app) {
+  const desk = new Desk(root, app);
+  desk.listen();
+  desk.schedule();
+  desk.refresh();
+  desk.recall();
+  if (matchMedia("(hover: hover)").matches && document.activeElement === document.body) byId("question").focus({ preventScroll: true });
+  return { update() {}, close() {} };
+}
