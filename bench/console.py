@@ -1,0 +1,220 @@
+"""`python -m bench.console`: the page in a real browser: first paint, bytes, frames while both lanes stream, memory.
+
+load     a fresh browser opens `/`: first contentful paint, the largest one, total blocking time (of long tasks, what is
+         beyond 50 ms), requests and bytes over the network until the page is still
+frames   one run whose lanes stream 200 tokens a second each: the intervals of requestAnimationFrame; a frame is late
+         when it comes more than one and a half of 1/60 s after the one before
+memory   a thousand runs asked in one page: JavaScript heap and DOM nodes after a collection, at the hundredth run and
+         at the last
+
+Ends with 1 when the first paint takes more than 100 kB, more than one frame in a hundred is late, or the heap grows by
+more than a tenth or by any node. It needs Chromium. On a machine without a display everything is painted by the
+processor, beside the server that streams.
+"""
+
+import asyncio
+import contextlib
+import json
+import shutil
+import statistics
+from collections.abc import AsyncIterator, Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+from playwright.async_api import Browser, Page, Response, async_playwright
+
+from bench.processes import Child
+from bench.servers import folder, free_port, get
+
+CHROMIUM: Final = ("chromium", "google-chrome", "chromium-browser")
+ARGUMENTS: Final = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+FRAME_MS: Final = 1000 / 60
+LATE_MS: Final = 1.5 * FRAME_MS
+FIRST_PAINT_BYTES: Final = 100_000
+WARM_RUNS: Final = 100
+QUICK: Final = "scripted:fast?first=0.002&gap=0&tokens=20"
+STREAMING: Final = "scripted:fast?first=0.1&gap=0.005&tokens={tokens}"
+WAIT_MS: Final = 120_000
+
+_WATCH_TASKS: Final = """
+  window.blocked = 0;
+  new PerformanceObserver((list) => {
+    for (const task of list.getEntries()) window.blocked += Math.max(0, task.duration - 50);
+  }).observe({ type: "longtask", buffered: true });
+  window.largest = 0;
+  new PerformanceObserver((list) => {
+    for (const paint of list.getEntries()) window.largest = paint.startTime;
+  }).observe({ type: "largest-contentful-paint", buffered: true });
+"""
+_WATCH_FRAMES: Final = """() => {
+  window.frames_ = [];
+  const look = (at) => { window.frames_.push(at); window.looking = requestAnimationFrame(look); };
+  window.looking = requestAnimationFrame(look);
+}"""
+_SEEN_FRAMES: Final = "() => { cancelAnimationFrame(window.looking); return window.frames_; }"
+
+
+def bench(
+    runs: Annotated[int, typer.Option(min=2 * WARM_RUNS, max=100_000, help="For the memory.")] = 1000,
+    seconds: Annotated[float, typer.Option(min=1, max=600, help="For the frames.")] = 10.0,
+    out: Annotated[Path | None, typer.Option(help="Also write the JSON there.")] = None,
+) -> None:
+    """Print what the page takes, and end with 1 when it is too much."""
+    told = asyncio.run(_measured(runs, seconds))
+    for part, values in told.items():
+        print(part.ljust(8), "  ".join(f"{name} {value:,.4g}" for name, value in values.items()))
+    if out is not None:
+        out.write_text(json.dumps(told, indent=1))
+    broken = list(_broken(told))
+    for words in broken:
+        print(f"too much: {words}")
+    raise typer.Exit(1 if broken else 0)
+
+
+def _broken(told: dict[str, dict[str, float]]) -> Iterator[str]:
+    """The goals that were missed."""
+    if told["load"]["bytes"] > FIRST_PAINT_BYTES:
+        yield f"the first paint takes more than {FIRST_PAINT_BYTES:,} bytes"
+    if told["frames"]["late share"] > 0.01:
+        yield "more than one frame in a hundred is late"
+    if told["memory"]["heap growth"] > 0.1 or told["memory"]["node growth"] > 0:
+        yield "memory grows with the runs"
+
+
+async def _measured(runs: int, seconds: float) -> dict[str, dict[str, float]]:
+    async with _browser() as browser:
+        with _server() as url:
+            return {
+                "load": await _load(browser, url),
+                "frames": await _frames(browser, url, seconds),
+                "memory": await _memory(browser, url, runs),
+            }
+
+
+@contextlib.asynccontextmanager
+async def _browser() -> AsyncIterator[Browser]:
+    executable = next(filter(None, map(shutil.which, CHROMIUM)), None)
+    if executable is None:
+        raise typer.BadParameter("no Chromium or Chrome is installed")
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=executable, args=ARGUMENTS)
+        yield browser
+        await browser.close()
+
+
+@contextlib.contextmanager
+def _server() -> Iterator[str]:
+    """A Tandem of its own with an embedded PostgreSQL, by its address."""
+    port = free_port()
+    with folder() as home:
+        own = {"PORT": str(port), "TANDEM_HOME": str(home / "home"), "LOG_LEVEL": "WARNING"}
+        models = {"FAST_MODEL": QUICK, "SLOW_MODEL": QUICK, "CACHE": "false"}
+        with Child(["app.cli", "serve"], home / "tandem.log", own | models) as child:
+            child.await_ready(lambda: get(port, "/health/ready")[0] == 200)
+            yield f"http://127.0.0.1:{port}/"
+
+
+async def _load(browser: Browser, url: str) -> dict[str, float]:
+    """A first visit, with nothing cached."""
+    context = await browser.new_context()
+    page = await context.new_page()
+    arrived: list[Response] = []
+    page.on("response", lambda response: arrived.append(response))  # noqa: PLW0108  # playwright marks its handlers
+    await page.add_init_script(_WATCH_TASKS)
+    await page.goto(url, wait_until="networkidle")
+    first = await page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
+    sizes = [await response.request.sizes() for response in arrived]
+    told = {
+        "first paint ms": first,
+        "largest paint ms": await page.evaluate("largest"),
+        "blocked ms": await page.evaluate("blocked"),
+        "requests": float(len(arrived)),
+        "bytes": float(sum(size["responseBodySize"] + size["responseHeadersSize"] for size in sizes)),
+    }
+    await context.close()
+    return told
+
+
+async def _asked(page: Page, question: str) -> None:
+    """One question, to the end of its run."""
+    await page.fill("#question", question)
+    await page.press("#question", "Enter")
+    await page.wait_for_function(
+        "question => document.body.dataset.phase === 'over'"
+        " && document.getElementById('asked').textContent.includes(question)",
+        arg=question,
+        timeout=WAIT_MS,
+    )
+
+
+async def _frames(browser: Browser, url: str, seconds: float) -> dict[str, float]:
+    """How regularly the page is painted while both lanes stream; its models are put into the question on its way."""
+    context = await browser.new_context(viewport={"width": 1280, "height": 900})
+    page = await context.new_page()
+    await page.goto(url)
+    model = STREAMING.format(tokens=int(seconds * 200))
+    await page.evaluate(_WATCH_FRAMES)
+    await page.route("**/v1/reason", _with_models(model))
+    await _asked(page, "Two hundred tokens a second, from both of you, please.")
+    at = await page.evaluate(_SEEN_FRAMES)
+    gaps = sorted(later - earlier for earlier, later in pairwise(at))
+    await context.close()
+    return {
+        "frames": float(len(gaps)),
+        "per second": 1000 * len(gaps) / (at[-1] - at[0]),
+        "p50 ms": statistics.median(gaps),
+        "p99 ms": gaps[int(0.99 * (len(gaps) - 1))],
+        "longest ms": gaps[-1],
+        "late share": sum(gap > LATE_MS for gap in gaps) / len(gaps),
+    }
+
+
+def _with_models(model: str) -> Any:  # noqa: ANN401  # playwright's handler
+    """Sends questions on with these models, whatever the page asked for."""
+
+    async def handle(route: Any) -> None:  # noqa: ANN401  # playwright's route
+        body = json.loads(route.request.post_data) | {
+            "fast": {"model": model, "timeout_s": 60, "max_output_tokens": None},
+            "slow": {"model": model, "timeout_s": 60, "max_output_tokens": None},
+        }
+        await route.continue_(post_data=json.dumps(body))
+
+    return handle
+
+
+async def _memory(browser: Browser, url: str, runs: int) -> dict[str, float]:
+    """What is left in the page after a hundred runs, and after all of them."""
+    context = await browser.new_context(viewport={"width": 1280, "height": 900})
+    page = await context.new_page()
+    await page.goto(url)
+    warm = (0.0, 0.0)
+    for number in range(1, runs + 1):
+        await _asked(page, f"Question number {number:06d}?")
+        if number == WARM_RUNS:
+            warm = await _held(page)
+    last = await _held(page)
+    await context.close()
+    return {
+        "runs": float(runs),
+        "heap MB": last[0] / 1e6,
+        "heap growth": last[0] / warm[0] - 1,
+        "nodes": last[1],
+        "node growth": max(0.0, last[1] - warm[1] - 50),  # what a hint or a scroll bar may add
+    }
+
+
+async def _held(page: Page) -> tuple[float, float]:
+    """Bytes of JavaScript and nodes that survive a collection."""
+    tools = await page.context.new_cdp_session(page)
+    for _ in range(3):
+        await tools.send("HeapProfiler.collectGarbage")
+    heap = await tools.send("Runtime.getHeapUsage")
+    counts = await tools.send("Memory.getDOMCounters")
+    await tools.detach()
+    return float(heap["usedSize"]), float(counts["nodes"])
+
+
+if __name__ == "__main__":
+    typer.run(bench)
