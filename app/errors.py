@@ -9,6 +9,7 @@ TandemError
 │   ├── Unauthenticated        401 unauthenticated
 │   ├── ForeignPage            403 foreign_page
 │   ├── Forbidden              403 forbidden
+│   ├── ModelNotAllowed        403 model_not_allowed
 │   ├── NoSuchRoute            404 not_found
 │   ├── NoSuchRun              404 run_not_found
 │   ├── NoSuchAnswer           404 answer_not_found
@@ -104,6 +105,10 @@ class ForeignPage(Refusal):
 
 class Forbidden(Refusal):
     status, code, title = 403, "forbidden", "This caller may not do that"
+
+
+class ModelNotAllowed(Refusal):
+    status, code, title = 403, "model_not_allowed", "This server does not ask that model for callers"
 
 
 class NoSuchRoute(Refusal):

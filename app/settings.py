@@ -15,6 +15,7 @@ from app.admission.origins import parse_origins
 from app.answers.lifetime import parse_classes
 from app.errors import StartupError
 from app.llm import vertex_access
+from app.llm.allowed import EVERY, parse_patterns
 
 Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
 ModelName = Annotated[str, Field(pattern=r"^[a-z]+:.+", max_length=300)]
@@ -42,6 +43,12 @@ def check_limits(text: str) -> str:
 def check_endpoints(text: str) -> str:
     """The limits of endpoints as they were given. Raises ValueError."""
     parse_endpoints(text)
+    return text
+
+
+def check_patterns(text: str) -> str:
+    """A list of patterns as it was given. Raises ValueError."""
+    parse_patterns(text)
     return text
 
 
@@ -74,6 +81,7 @@ class Settings(BaseSettings):
 
     fast_model: ModelName = "local:smollm2"
     slow_model: ModelName = "deliberate:5@local:smollm2"
+    models_allowed: Annotated[str, AfterValidator(check_patterns)] | None = None
     fast_timeout_s: Seconds = Field(default=5.0, validation_alias=AliasChoices("fast_timeout_s", "flash_timeout_s"))
     slow_timeout_s: Seconds = Field(default=45.0, validation_alias=AliasChoices("slow_timeout_s", "pro_timeout_s"))
     fast_first_token_timeout_s: Seconds | None = None
@@ -223,6 +231,12 @@ class Settings(BaseSettings):
     def loopback(self) -> bool:
         """Only this machine can connect."""
         return self.host in LOOPBACK
+
+    @property
+    def callers_models(self) -> str:
+        """What else than the configured models a question may name: MODELS_ALLOWED; unset: on one's own machine all."""
+        own = self.auth == "off" and self.loopback
+        return self.models_allowed if self.models_allowed is not None else EVERY if own else OFF
 
     @property
     def caller_limits(self) -> str:

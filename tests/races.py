@@ -8,6 +8,7 @@ from typing import Any
 from journals import MemoryJournal
 
 from app.events import parse
+from app.llm.allowed import Allowed
 from app.llm.catalogue import Catalogue
 from app.llm.model import Item, LanguageModel, Prompt
 from app.llm.options import ProviderOptions
@@ -50,7 +51,7 @@ def ask(limits: Question, name: LaneName, **limit: Any) -> Question:
 def scripted() -> Catalogue:
     """A catalogue of scripted models."""
     options: dict[LaneName, ProviderOptions] = {"fast": ProviderOptions(), "slow": ProviderOptions()}
-    return Catalogue({"scripted": lambda: open_model}, {}, options, frozenset())
+    return Catalogue({"scripted": lambda: open_model}, {}, options, Allowed(frozenset()))
 
 
 Talk = Callable[[Prompt], AsyncGenerator[Item, None]]

@@ -45,7 +45,7 @@ from app.wiring.readiness import Readiness
 
 FAST = "scripted:fast?first=0.01&gap=0.001"
 SLOW = "scripted:slow?first=0.03&gap=0.001"
-DEFAULTS: dict[str, Any] = {"fast_model": FAST, "slow_model": SLOW, "port": 0}
+DEFAULTS: dict[str, Any] = {"fast_model": FAST, "slow_model": SLOW, "models_allowed": "*", "port": 0}
 
 
 @dataclass

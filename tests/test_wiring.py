@@ -45,4 +45,4 @@ def test_lanes_share_what_they_can() -> None:
     alike = models.open_catalogue(Settings(**SCRIPTED))  # type: ignore[arg-type]
     assert alike.get("fast", "scripted:fast") is alike.get("slow", "scripted:fast")
     apart = models.open_catalogue(Settings(**{**SCRIPTED, "slow_openai_base_url": "http://other.example/v1"}))  # type: ignore[arg-type]
-    assert apart.get("fast", "openai:x") is not apart.get("slow", "openai:x")
+    assert apart.get("fast", "scripted:fast") is not apart.get("slow", "scripted:fast")

@@ -39,6 +39,11 @@ class Board:
 
         breaker.told = told
 
+    def drop(self, name: str) -> None:
+        """Take one off again."""
+        for known in (self._breakers, self._spoken, self._shown):
+            known.pop(name, None)
+
     def watch(self, name: str, state: Callable[[], State]) -> None:
         """Show something that goes on by itself and cannot be held."""
         self._shown[name] = state

@@ -1,23 +1,38 @@
 """From a model's name to the model: `provider:model`, or `wrapper:argument@` before it."""
 
-from collections.abc import Callable, Mapping
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Final
 
 from app.errors import UnknownModel
-from app.llm.model import LanguageModel
+from app.llm.allowed import Allowed
+from app.llm.model import Item, LanguageModel, Prompt
 from app.llm.options import ProviderOptions
 from app.question import LaneName
 
-MAX_OPEN = 256
+MOST_OPEN: Final = 256  # but for those in use
+GUARDED: Final = frozenset({"local"})  # providers that read files serve what an operator chose, and no others
 
 Open = Callable[[str, ProviderOptions], LanguageModel]
 Wrap = Callable[[str, LanguageModel], LanguageModel]
 
 
-class Catalogue:
-    """The models that may be asked for.
+@dataclass(slots=True)
+class _Opened:
+    """A model that is open. asked: how many streams of it there are."""
 
-    providers and wrappers come by name; options are a lane's access to its provider. configured are the names an
-    operator chose: a provider in guarded (one that reads files) serves those and no others.
+    model: LanguageModel
+    asked: int = 0
+
+
+class Catalogue:
+    """The models that may be asked for. Belongs to one event loop.
+
+    providers and wrappers come by name; options are a lane's access to its provider. What an operator chose stays open;
+    of all others the one that was wanted longest ago, and that nobody hears now, makes room for a new one.
     """
 
     def __init__(
@@ -25,24 +40,33 @@ class Catalogue:
         providers: Mapping[str, Callable[[], Open]],
         wrappers: Mapping[str, Callable[[], Wrap]],
         options: Mapping[LaneName, ProviderOptions],
-        configured: frozenset[str],
-        guarded: frozenset[str] = frozenset({"local"}),
+        allowed: Allowed,
     ) -> None:
         self._providers = providers
         self._wrappers = wrappers
         self._options = options
-        self._chosen = configured | {name.partition("@")[2] for name in configured}
-        self._guarded = guarded
-        self._open: dict[tuple[ProviderOptions, str], LanguageModel] = {}
+        self._allowed = allowed
+        self._open: OrderedDict[tuple[ProviderOptions, str], _Opened] = OrderedDict()
+        self._closing: set[asyncio.Task[None]] = set()
 
     def get(self, lane: LaneName, name: str) -> LanguageModel:
-        """The model of that name for that lane. Raises UnknownModel."""
+        """The model of that name for that lane. Raises ModelNotAllowed, UnknownModel."""
+        self._allowed.check(name)
+        return self._get(lane, name)
+
+    def _get(self, lane: LaneName, name: str) -> LanguageModel:
+        opened = self._opened(lane, name)
+        return opened.model if name in self._allowed.chosen else _Lent(self, lane, opened.model.name, name)
+
+    def _opened(self, lane: LaneName, name: str) -> _Opened:
+        """The model, from now on the last to make room. Raises UnknownModel."""
         key = (self._options[lane], name)
         found = self._open.get(key)
         if found is None:
-            if len(self._open) >= MAX_OPEN:
-                raise UnknownModel(f"{MAX_OPEN} different models are in use already; ask for one of those")
-            found = self._open[key] = self._make(lane, name)
+            made = _Opened(self._make(lane, name))
+            self._make_room()
+            found = self._open[key] = made
+        self._open.move_to_end(key)
         return found
 
     def _make(self, lane: LaneName, name: str) -> LanguageModel:
@@ -52,18 +76,59 @@ class Catalogue:
             if kind in self._wrappers and at:
                 if wrapped.partition(":")[0] in self._wrappers:
                     raise UnknownModel("a wrapper goes around a model, not around another wrapper")
-                return self._wrappers[kind]()(rest, self.get(lane, wrapped))
+                return self._wrappers[kind]()(rest, self._get(lane, wrapped))
             if kind not in self._providers:
                 known = ", ".join([*self._providers, *(f"{wrapper}:...@provider" for wrapper in self._wrappers)])
                 raise UnknownModel(f"no provider of that name; a model is `provider:model`, providers are: {known}")
-            if kind in self._guarded and name not in self._chosen:
+            if kind in GUARDED and name not in self._allowed.chosen:
                 raise UnknownModel(f"`{kind}` serves only what FAST_MODEL and SLOW_MODEL name")
             return self._providers[kind]()(rest, self._options[lane])
         except ValueError as error:
             raise UnknownModel(str(error)) from error
 
+    def _make_room(self) -> None:
+        """Close what nobody uses, the longest unwanted first, until one more fits; what is in use is no obstacle."""
+        while len(self._open) >= MOST_OPEN:
+            idle = (key for key, of in self._open.items() if not of.asked and key[1] not in self._allowed.chosen)
+            key = next(idle, None)
+            if key is None:
+                return
+            closing = asyncio.get_running_loop().create_task(self._open.pop(key).model.close(), name="close a model")
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
+
+    async def ask(self, lane: LaneName, name: str, prompt: Prompt) -> AsyncGenerator[Item, None]:
+        """The stream of a model, which stays open as long as it is heard."""
+        opened = self._opened(lane, name)
+        opened.asked += 1
+        try:
+            async with aclosing(opened.model.ask(prompt)) as stream:
+                async for item in stream:
+                    yield item
+        finally:
+            opened.asked -= 1
+
     async def close(self) -> None:
         """Close every model that was opened, wrapped ones by themselves."""
-        models, self._open = list(self._open.values()), {}
+        models, self._open = [opened.model for opened in self._open.values()], OrderedDict()
+        if self._closing:
+            await asyncio.wait(self._closing)
         for model in models:
             await model.close()
+
+
+class _Lent:
+    """A model that no setting names: it is found, or opened anew, when it is asked."""
+
+    def __init__(self, catalogue: Catalogue, lane: LaneName, called: str, name: str) -> None:
+        self.name = called
+        self._catalogue = catalogue
+        self._lane = lane
+        self._name = name
+
+    def ask(self, prompt: Prompt) -> AsyncGenerator[Item, None]:
+        """As LanguageModel has it."""
+        return self._catalogue.ask(self._lane, self._name, prompt)
+
+    async def close(self) -> None:
+        """Hold nothing."""

@@ -12,6 +12,8 @@ from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+from cachetools import LRUCache
+
 from app.llm.model import Attempt, Item, LanguageModel, Prompt
 from app.question import LaneName
 
@@ -20,6 +22,7 @@ logger = logging.getLogger(__name__)
 LOSER_S: Final = 0.25  # for the attempt that lost to stop, when the other one has ended
 SAVED: Final = 5.0  # second attempts that quiet times save up for a bad one
 REMEMBERED: Final = 256
+MODELS: Final = 512  # of which something is known, the last ones that were wanted
 ENOUGH: Final = 50  # first tokens from which a percentile says something
 AGAIN_EVERY: Final = 16  # first tokens, between two looks at the percentile
 
@@ -79,7 +82,7 @@ class Hedges:
     def __init__(self, lateness: Lateness, clock: Callable[[], float]) -> None:
         self._lateness = lateness
         self._clock = clock
-        self._known: dict[tuple[LaneName, str], _History] = {}
+        self._known: LRUCache[tuple[LaneName, str], _History] = LRUCache(MODELS)
 
     def wrap(self, lane: LaneName, model: LanguageModel) -> LanguageModel:
         """The model as that lane asks it."""

@@ -6,8 +6,10 @@ every lane ended. Nothing is added to what a model says.
 
 import asyncio
 import math
+from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Protocol
 
 from app.breaker import Limits, Windowed
@@ -22,6 +24,7 @@ _NOT_ITS_FAULT: Final = frozenset(
 )
 _NEVER_ASKED: Final = frozenset({"breaker_open", "budget_share"})
 _ROUNDED_MS: Final = 1.0
+MOST: Final = 256  # breakers of models that no setting names
 
 
 class Models(Protocol):
@@ -77,6 +80,10 @@ def within_budget(lane: LaneName) -> bool:  # noqa: ARG001  # the shape of a gov
     return True
 
 
+def unheard(key: str) -> None:
+    """Nobody is told."""
+
+
 def once(lane: LaneName, model: LanguageModel) -> LanguageModel:  # noqa: ARG001  # the shape of a hedge
     """Ask once."""
     return model
@@ -84,7 +91,8 @@ def once(lane: LaneName, model: LanguageModel) -> LanguageModel:  # noqa: ARG001
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """How models are guarded. key: the breaker that a lane's model belongs to; made: told of every new breaker.
+    """How models are guarded. key: the breaker that a lane's model belongs to; made: told of every new breaker;
+    gone: of one that was given up, as its model was not wanted for long.
 
     affordable: whether a lane may spend now; hedge: the model as a lane asks it while it is well.
     """
@@ -95,17 +103,22 @@ class Rules:
     made: Callable[[str, Windowed], None]
     affordable: Callable[[LaneName], bool] = within_budget
     hedge: Callable[[LaneName, LanguageModel], LanguageModel] = once
+    gone: Callable[[str], None] = unheard
 
 
 class Guards:
-    """Satisfies Models, and judges. There are as many breakers as models open behind it. clock: that of the loop."""
+    """Satisfies Models, and judges. clock: that of the loop.
+
+    What nobody wanted for longest gives its breaker up to a newcomer, unless a setting names it or a hand holds it.
+    """
 
     def __init__(self, models: Models, rules: Rules, clock: Callable[[], float]) -> None:
         self._models = models
         self._rules = rules
         self._clock = clock
-        self._breakers: dict[str, Windowed] = {}
-        self._by_name: dict[tuple[LaneName, str], Windowed] = {}
+        self._key = lru_cache(2 * MOST)(rules.key)
+        self._breakers: OrderedDict[str, Windowed] = OrderedDict()
+        self._kept: set[str] = set()
 
     def get(self, lane: LaneName, name: str) -> LanguageModel:
         """The model, behind its breaker; one that refuses when the lane's share of the money is spent."""
@@ -115,7 +128,8 @@ class Guards:
         return Tripping(model, self._rules.hedge(lane, model), self._breaker(lane, name), self._clock)
 
     def know(self, lane: LaneName, name: str) -> None:
-        """Have a breaker for that model before anybody asks for it."""
+        """Have a breaker for that model before anybody asks for it, and for ever."""
+        self._kept.add(self._key(lane, name))
         self._breaker(lane, name)
 
     def judge(self, lane: LaneName, ask: LaneAsk, end: LaneEnd) -> None:
@@ -134,20 +148,28 @@ class Guards:
 
     def _place(self, lane: LaneName, name: str) -> LaneName:
         """The lane that the server gave this model: it needs that one's time, whichever lane a caller puts it in."""
-        key, own = self._rules.key, self._rules.patience.lanes
+        key, own = self._key, self._rules.patience.lanes
         given = [each for each in LANES if key(each, own[each].model) == key(lane, name)]
         return given[0] if given and lane not in given else lane
 
     def _breaker(self, lane: LaneName, name: str) -> Windowed:
-        found = self._by_name.get((lane, name))
+        key = self._key(lane, name)
+        found = self._breakers.get(key)
         if found is None:
-            key = self._rules.key(lane, name)
-            found = self._breakers.get(key)
-            if found is None:
-                found = self._breakers[key] = Windowed(self._rules.limits)
-                self._rules.made(key, found)
-            self._by_name[lane, name] = found
+            self._make_room()
+            found = self._breakers[key] = Windowed(self._rules.limits)
+            self._rules.made(key, found)
+        self._breakers.move_to_end(key)
         return found
+
+    def _make_room(self) -> None:
+        """Give up the breaker of the model that was wanted longest ago, if there are too many."""
+        if len(self._breakers) - len(self._kept) >= MOST:
+            free = (key for key, of in self._breakers.items() if key not in self._kept and of.held is None)
+            key = next(free, None)
+            if key is not None:
+                del self._breakers[key]
+                self._rules.gone(key)
 
 
 class Tripping:

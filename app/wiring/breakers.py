@@ -67,6 +67,7 @@ def open_breakers(settings: Settings, catalogue: Models) -> Sparing:
         made=lambda name, breaker: board.add(name, breaker, by_us=name in ours),
         affordable=within_budget if governor is None else lambda lane: lane == "fast" or governor.allows(clock()),
         hedge=once if hedges is None else partial(_hedged, hedges),
+        gone=board.drop,
     )
     guards = Guards(catalogue, rules, clock)
     for lane, name in models.configured(settings).items():

@@ -12,8 +12,9 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 from tenacity import AsyncRetrying, RetryCallState, wait_random_exponential
 
-from app.errors import StartupError, UnknownModel
+from app.errors import Refusal, StartupError
 from app.http.body import Defaults
+from app.llm.allowed import Allowed, parse_patterns
 from app.llm.catalogue import Catalogue
 from app.llm.local_child import LocalServers
 from app.llm.model import Warming
@@ -54,12 +55,12 @@ def open_catalogue(settings: Settings) -> Catalogue:
         {name: _loader(module, "open_model") for name, module in PROVIDERS.items()},
         {name: _loader(module, "wrap") for name, module in WRAPPERS.items()},
         access,
-        frozenset(configured(settings).values()),
+        Allowed(chosen(settings), parse_patterns(settings.callers_models)),
     )
     for lane, name in configured(settings).items():
         try:
             catalogue.get(lane, name)
-        except UnknownModel as error:
+        except Refusal as error:
             raise StartupError(f"{lane.upper()}_MODEL={name}: {error.message}") from error
     return catalogue
 
@@ -198,6 +199,12 @@ async def warm(settings: Settings, catalogue: Catalogue, prices: PriceBook, read
 def configured(settings: Settings) -> dict[LaneName, str]:
     """The models that an operator chose."""
     return {"fast": settings.fast_model, "slow": settings.slow_model}
+
+
+def chosen(settings: Settings) -> frozenset[str]:
+    """The same, and what is inside their wrappers."""
+    names = frozenset(configured(settings).values())
+    return names | frozenset(map(innermost, names))
 
 
 def defaults(settings: Settings) -> Defaults:
