@@ -10,6 +10,7 @@ TandemError
 │   ├── ForeignPage            403 foreign_page
 │   ├── Forbidden              403 forbidden
 │   ├── ModelNotAllowed        403 model_not_allowed
+│   ├── ModelUnpriced          403 model_unpriced
 │   ├── NoSuchRoute            404 not_found
 │   ├── NoSuchRun              404 run_not_found
 │   ├── NoSuchAnswer           404 answer_not_found
@@ -109,6 +110,10 @@ class Forbidden(Refusal):
 
 class ModelNotAllowed(Refusal):
     status, code, title = 403, "model_not_allowed", "This server does not ask that model for callers"
+
+
+class ModelUnpriced(Refusal):
+    status, code, title = 403, "model_unpriced", "What this model costs is not known"
 
 
 class NoSuchRoute(Refusal):

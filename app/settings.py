@@ -146,6 +146,7 @@ class Settings(BaseSettings):
     limit_global: Annotated[str, AfterValidator(check_limits)] = OFF
     limit_endpoints: Annotated[str, AfterValidator(check_endpoints)] = ""
     limit_redis_timeout_s: Annotated[float, Field(gt=0, le=0.02)] = 0.015
+    unpriced_models: Literal["configured", "allow", "refuse"] = "configured"
     budget_default_output_tokens: Annotated[int, Field(ge=1, le=200_000)] = 2000
 
     cache: bool = True

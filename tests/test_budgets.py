@@ -16,7 +16,7 @@ from app.admission.purse import Account, Hold, Past, Settlement, Shortage, Stand
 from app.admission.settling import Settler
 from app.admission.sparing import CountersUnavailable, Sparing
 from app.breaker import Breaker
-from app.errors import BudgetExceeded, TooManyRuns
+from app.errors import BudgetExceeded, ModelUnpriced, TooManyRuns
 from app.question import Caller, Grant, LaneName, Question
 from app.record.prices import Tariff
 
@@ -111,6 +111,40 @@ async def test_a_price_that_nobody_knows_holds_nothing() -> None:
     admitted.settle(Spent(5, NANO))
     with pytest.raises(BudgetExceeded):
         await budget.enter(ADA, ASKED)
+
+
+async def test_a_price_that_must_be_known_is() -> None:
+    """Where money is limited a model without a price is refused by name, though the other lane has one; the same model
+    is let in where tokens alone are.
+    """
+    of = replace(prices(scripted=A_CENT_A_TOKEN), required=lambda model: model.startswith("openai:"))
+    asked = replace(ASKED, fast=replace(ASKED.fast, model="openai:anything"))
+    budget = gate("1 usd/hour", of=of)
+    with pytest.raises(ModelUnpriced, match=r"openai:anything.*PRICES_FILE.*UNPRICED_MODELS") as refused:
+        await budget.enter(ADA, asked)
+    assert refused.value.details == {"models": ["openai:anything"]}
+    assert await left(budget) == [(1.0, 0.0, 0.0)]
+    assert await gate("100 tokens/hour", of=of).enter(ADA, asked) is not FREE
+    assert await gate(of=of).enter(ADA, asked) is FREE
+
+
+async def test_many_who_come_first_wait_for_one_look() -> None:
+    """While the price of a model is looked up nobody who asks it too is let in at no cost."""
+    looked, found = 0, asyncio.Event()
+
+    async def look(lane: LaneName, model: str) -> Tariff | None:  # as Prices has it
+        """Take a moment."""
+        nonlocal looked
+        looked += 1
+        await found.wait()
+        return A_CENT_A_TOKEN
+
+    estimator = Estimator(Prices(lambda *_: None, look), 10)
+    asking = [asyncio.create_task(estimator.of(ASKED)) for _ in range(3)]
+    await asyncio.sleep(0)
+    found.set()
+    assert {(await task).total.cost_nano for task in asking} == {32 * CENT}
+    assert looked == 2  # one for each lane's model
 
 
 async def test_the_first_question_to_a_model_looks_its_price_up() -> None:

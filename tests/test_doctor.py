@@ -207,6 +207,26 @@ def test_prices_that_cannot_be_read_stop_the_start(tmp_path: Path) -> None:
     assert lanes.prices(settings_of(tmp_path, prices_file=tmp_path / "prices.json")).mark == "ok"
 
 
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({}, []),
+        ({"limit_caller": "1 usd/hour"}, ["slow price"]),
+        ({"limit_caller": "9 requests/hour"}, []),
+        ({"auth": "keys", "key_pepper": SECRET * 4, "limit_caller": "off"}, ["slow price"]),
+        ({"limit_global": "1 usd/day", "unpriced_models": "refuse"}, ["slow price"]),
+        ({"limit_global": "1 usd/day", "unpriced_models": "allow"}, []),
+        ({"limit_global": "1 usd/day", "slow_model": "deliberate:5@local:smollm2"}, []),
+    ],
+)
+def test_a_model_without_a_price_is_told(tmp_path: Path, changes: dict[str, Any], told: list[str]) -> None:
+    """Where somebody's money is limited a configured model of which nobody knows the price is to be mended."""
+    settings = settings_of(tmp_path, **{"fast_model": "openai:gpt-5", "slow_model": "openai:of-our-own", **changes})
+    findings = list(lanes.costs(settings))
+    assert [(finding.check, finding.mark) for finding in findings] == [(check, "mend") for check in told]
+    assert all("PRICES_FILE" in finding.fix for finding in findings)
+
+
 def test_the_command_prints_json_and_ends_with_the_worst(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One object with the status and every check."""
     monkeypatch.setattr(os, "environ", {**environment(tmp_path / "home", {}), "FAST_MODEL": "openai:gpt-5"})

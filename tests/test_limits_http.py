@@ -184,3 +184,25 @@ async def test_two_instances_share_a_limit(dsn: str, redis_url: str) -> None:
             listed = (await two.client.get("/v1/limits")).json()["limits"]
         assert (await one.client.get("/v1/limits")).json()["code"] == "rate_limited"
     assert listed[0]["left"] == 0
+
+
+@pytest.mark.parametrize(
+    ("policy", "let_in", "refused"),
+    [
+        ("configured", ["openai:chosen", "scripted:fast"], ["openai:any", "deliberate:9@openai:chosen"]),
+        ("allow", ["openai:any"], []),
+        ("refuse", ["scripted:fast"], ["openai:chosen"]),
+    ],
+)
+async def test_nobody_asks_for_free_what_has_no_price(
+    dsn: str, policy: str, let_in: list[str], refused: list[str]
+) -> None:
+    """Where money is limited a model of which nobody knows the price is asked only as UNPRICED_MODELS says."""
+    chosen = {**CHEAP, "fast_model": "openai:chosen", "openai_base_url": "http://127.0.0.1:1/v1"}
+    async with serving(dsn, limit_caller="50 usd/hour", unpriced_models=policy, **chosen) as server:
+        server.tasks |= asyncio.all_tasks()
+        for model in let_in:
+            assert (await ask(server, fast={"model": model})).status_code == 200
+        for model in refused:
+            problem = (await ask(server, fast={"model": model})).json()
+            assert (problem["status"], problem["code"], problem["models"]) == (403, "model_unpriced", [model])

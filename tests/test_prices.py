@@ -204,12 +204,12 @@ def test_a_model_is_looked_up_once_even_when_it_has_no_price() -> None:
 
 
 def test_what_is_remembered_is_bounded() -> None:
-    """The oldest price is forgotten when too many models were asked for."""
+    """Too many models take each other's place: the first ones, which settings name, are known for ever."""
     prices = PriceBook({}, lambda: lambda _model, _url: DEAR)
     for number in range(MAX_REMEMBERED + 1):
         prices.resolve(f"openai:{number}", OPENAI)
-    assert prices.known("openai:0", OPENAI) is None
-    assert prices.known("openai:1", OPENAI) == prices.known(f"openai:{MAX_REMEMBERED}", OPENAI) == DEAR
+    assert prices.known(f"openai:{MAX_REMEMBERED - 1}", OPENAI) is None
+    assert prices.known("openai:0", OPENAI) == prices.known(f"openai:{MAX_REMEMBERED}", OPENAI) == DEAR
 
 
 def test_a_closing_gets_the_cost_of_its_lanes_and_their_sum() -> None:

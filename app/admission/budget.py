@@ -2,11 +2,11 @@
 
 What a run has spent is what its record says of its lanes. Where the record knows nothing of a lane, as when a client
 left before the first token, the question was read and is charged; where no record was made the estimate stands. A model
-whose price nobody knows costs 0, both before and after.
+whose price nobody knows costs 0, both before and after, unless it must have one: then it is not asked.
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -19,7 +19,7 @@ from app.admission.gate import FREE, Pass, Spent
 from app.admission.purse import Account, Ask, Hold, MemoryPurse, Settlement, SharedPurse, Shortage, Standing
 from app.admission.settling import Settler
 from app.admission.sparing import CountersUnavailable, Sparing
-from app.errors import BudgetExceeded
+from app.errors import BudgetExceeded, ModelUnpriced
 from app.question import Caller, Question
 
 MARGIN_S: Final = 10.0  # beyond its deadline, by when a run has long been settled
@@ -101,11 +101,13 @@ class Budget:
         self.kept_nano = 0
 
     async def enter(self, caller: Caller, question: Question) -> Pass:
-        """A pass with the estimate held. Raises BudgetExceeded."""
+        """A pass with the estimate held. Raises BudgetExceeded, ModelUnpriced."""
         rules = self._allowances.budgets(caller)
         if not rules:
             return FREE
         estimate = await self._estimator.of(question)
+        if estimate.unpriced and any(rule.limit.unit == "usd" for rule in rules):
+            raise unpriced(estimate.unpriced)
         asks = _asks(rules, {"tokens": estimate.total.tokens, "usd": estimate.total.cost_nano})
         hold = Hold(uuid4().hex, asks, self._purses.wall() + question.deadline_s + MARGIN_S)
         short = await self._purses.reserve(hold)
@@ -145,6 +147,13 @@ class Reserved:
         hold, self._hold = self._hold, None
         if hold is not None:
             self._budget.settle(hold, spent, self._estimate)
+
+
+def unpriced(models: Sequence[str]) -> ModelUnpriced:
+    """Why a question to these is refused where money is limited."""
+    said = f"money is limited here, and nobody knows what {' and '.join(models)} may cost"
+    hint = "give it a price in PRICES_FILE, or set UNPRICED_MODELS=allow if it costs nothing"
+    return ModelUnpriced(f"{said}: {hint}", models=list(models))
 
 
 def refusal(short: Shortage) -> BudgetExceeded:

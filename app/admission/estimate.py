@@ -1,10 +1,14 @@
 """What a question may use at most, as far as that can be told before it is asked: tokens, and their price."""
 
 import asyncio
+import contextlib
 import math
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
+from weakref import WeakValueDictionary
+
+from cachetools import LRUCache
 
 from app.admission.gate import LaneSpent, Spent
 from app.question import LANES, LaneName, Question
@@ -36,10 +40,14 @@ class Amount(NamedTuple):
 
 
 class Estimate(NamedTuple):
-    """What each lane may use in all, and what the question alone takes that its model reads."""
+    """What each lane may use in all, and what the question alone takes that its model reads.
+
+    unpriced: models that must have a price to be paid for, and have none that is known.
+    """
 
     lanes: Mapping[LaneName, Amount]
     read: Mapping[LaneName, Amount]
+    unpriced: tuple[str, ...] = ()
 
     @property
     def total(self) -> Amount:
@@ -76,13 +84,22 @@ def alone(model: str) -> int:  # noqa: ARG001  # how often a model is asked for 
     return 1
 
 
+def never(model: str) -> bool:  # noqa: ARG001  # whether a model must have a price
+    """None must."""
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """known: a price at once, if it was looked up before; look: looks it up; times: how often a lane asks its model."""
+    """known: a price at once, if it was looked up before; look: looks it up; times: how often a lane asks its model.
+
+    required: whether a model may cost money only at a price that is known.
+    """
 
     known: Callable[[LaneName, str], Price | None]
     look: Callable[[LaneName, str], Awaitable[Price | None]]
     times: Callable[[str], int] = alone
+    required: Callable[[str], bool] = never
 
 
 class Estimator:
@@ -91,29 +108,31 @@ class Estimator:
     def __init__(self, prices: Prices, default_output_tokens: int) -> None:
         self._prices = prices
         self._default = default_output_tokens
-        self._looked: set[tuple[LaneName, str]] = set()
+        self._looked: LRUCache[tuple[LaneName, str], Price | None] = LRUCache(LOOKED)
+        self._doors: WeakValueDictionary[tuple[LaneName, str], asyncio.Lock] = WeakValueDictionary()
 
     async def of(self, question: Question) -> Estimate:
         """The estimate. The first one for a model takes up to LOOK_S, while its price is looked up."""
         given = math.ceil(sum(len(message.content) for message in question.messages) / CHARS_A_TOKEN)
-        lanes, read = {}, {}
+        lanes, read, unpriced = {}, {}, []
         for name in LANES:
             lane = question.lane(name)
             times, most = self._prices.times(lane.model), lane.max_output_tokens or self._default
             price = self._prices.known(name, lane.model) or await self._look(name, lane.model)
+            if price is None and self._prices.required(lane.model):
+                unpriced.append(lane.model)
             reading, saying = (0.0, 0.0) if price is None else (price.input_nano, price.output_nano)
             lanes[name] = Amount(times * (given + most), math.ceil(times * (given * reading + most * saying)))
             read[name] = Amount(times * given, math.ceil(times * given * reading))
-        return Estimate(lanes, read)
+        return Estimate(lanes, read, tuple(dict.fromkeys(unpriced)))
 
     async def _look(self, lane: LaneName, model: str) -> Price | None:
-        """The price of a model that nobody knows yet; looked up once, as far as can be remembered."""
-        if (lane, model) in self._looked:
-            return None
-        if len(self._looked) >= LOOKED:
-            self._looked.clear()
-        self._looked.add((lane, model))
-        try:
-            return await asyncio.wait_for(self._prices.look(lane, model), LOOK_S)
-        except TimeoutError:  # the run goes on without; its cost is settled as far as it is known then
-            return None
+        """The price of a model that nobody knows yet; looked up once, as far as can be remembered, by one for all."""
+        key = (lane, model)
+        async with self._doors.setdefault(key, asyncio.Lock()):
+            if key not in self._looked:
+                price = None
+                with contextlib.suppress(TimeoutError):  # what is found later is known the next time
+                    price = await asyncio.wait_for(self._prices.look(lane, model), LOOK_S)
+                self._looked[key] = price
+            return self._looked[key]

@@ -52,7 +52,9 @@ async def examined(*, live: bool) -> list[Finding]:
     for look in (_of_machine(settings), stores.database(settings), _one(stores.redis, settings)):
         findings += [finding async for finding in look]
     findings += [finding async for finding in lanes.lanes(settings, live=live)]
-    return [*findings, lanes.prices(settings), await lanes.traces(settings)]
+    priced = lanes.prices(settings)
+    findings += [priced, *(lanes.costs(settings) if priced.mark != "stop" else ())]
+    return [*findings, await lanes.traces(settings)]
 
 
 async def _of_machine(settings: Settings) -> AsyncIterator[Finding]:

@@ -110,7 +110,7 @@ class PriceBook:
             self._lookup = self._load()
         found = self._lookup(*key)
         while len(self._found) >= MAX_REMEMBERED:
-            del self._found[next(iter(self._found))]
+            self._found.popitem()  # the newest: the first ones are the configured models, whatever names follow
         self._found[key] = found
 
     def _priced(self, name: LaneName, lane: "LaneRecord") -> "LaneRecord":

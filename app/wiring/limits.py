@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from app.admission.allowance import Allowances, Defaults, parse_endpoints, parse_limits
@@ -25,7 +26,7 @@ from app.postgres.pool import Pool
 from app.postgres.spending import Spending
 from app.postgres.way import Way
 from app.question import LaneName
-from app.record.prices import PriceBook
+from app.record.prices import UNLISTED, PriceBook
 from app.settings import Settings
 from app.wiring import models
 from app.wiring.background import background
@@ -102,7 +103,21 @@ def _prices(settings: Settings, prices: PriceBook) -> Prices:
     async def look(lane: LaneName, model: str) -> Any:  # noqa: ANN401  # a Tariff or None
         return await asyncio.to_thread(prices.resolve, model, base_urls[lane])
 
-    return Prices(models.tariffs(settings, prices), look, _times)
+    return Prices(models.tariffs(settings, prices), look, _times, partial(_required, settings))
+
+
+def _required(settings: Settings, model: str) -> bool:
+    """Whether that model may be asked only at a known price, where money is limited: UNPRICED_MODELS."""
+    if settings.unpriced_models == "allow" or models.innermost(model).startswith(UNLISTED):
+        return False
+    return settings.unpriced_models == "refuse" or model not in models.chosen(settings)
+
+
+def money_is_limited(settings: Settings) -> bool:
+    """Whether somebody's money may be: by a setting, or by what a key was granted."""
+    own = limits_of(settings)
+    shared = (*own.caller, *own.tenant, *own.everybody)
+    return settings.auth == "keys" or any(limit.unit == "usd" for limit in shared)
 
 
 def _times(model: str) -> int:

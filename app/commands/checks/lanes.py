@@ -1,7 +1,7 @@
 """The models: whether what they need is here; with --live, one token of each."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, aclosing
 from typing import Final
 from urllib.parse import urlsplit
@@ -12,8 +12,9 @@ from app.errors import ModelError, StartupError, TandemError
 from app.llm.catalogue import Catalogue
 from app.llm.model import Piece, Prompt, Warming
 from app.question import LaneName, Message
+from app.record.prices import UNLISTED
 from app.settings import Settings
-from app.wiring import models
+from app.wiring import limits, models
 from app.wiring.tracing import endpoint_of, open_tracing
 
 LIVE_S: Final = 30.0
@@ -77,6 +78,19 @@ def prices(settings: Settings) -> Finding:
     except TandemError as error:
         return Finding("prices", "stop", error.message)
     return Finding("prices", "ok", f"{settings.prices_file} is read before the public list")
+
+
+def costs(settings: Settings) -> Iterator[Finding]:
+    """Whether a configured model has a price, where somebody's money is limited."""
+    if not limits.money_is_limited(settings) or settings.unpriced_models == "allow":
+        return
+    book, addresses = models.open_prices(settings), models.base_urls(settings)
+    for lane, name in models.configured(settings).items():
+        if not models.innermost(name).startswith(UNLISTED) and book.resolve(name, addresses[lane]) is None:
+            refused = settings.unpriced_models == "refuse"
+            then = "questions to it are refused" if refused else "no limit on money holds for it"
+            fix = "give it a price in PRICES_FILE; if it costs nothing, a price of 0"
+            yield Finding(f"{lane} price", "mend", f"{name}: nobody knows what it costs, and {then}", fix)
 
 
 async def traces(settings: Settings) -> Finding:
