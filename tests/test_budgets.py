@@ -315,7 +315,7 @@ class Remote:
             await asyncio.Event().wait()
         return None
 
-    async def settle(self, settlements: Sequence[Settlement]) -> None:
+    async def settle(self, settlements: Sequence[Settlement], now: float) -> None:  # noqa: ARG002  # as above
         """Note them."""
         if self.state == "away":
             raise CountersUnavailable("gone")
@@ -330,9 +330,9 @@ class Remote:
     async def learn(self, past: Past) -> None:
         """Nothing."""
 
-    async def born(self, now: float) -> float:
+    async def began(self) -> tuple[float, float]:
         """Just now."""
-        return now
+        return 0.0, 0.0
 
 
 def shared(remote: Remote, settler: Settler) -> Shared:

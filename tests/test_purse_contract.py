@@ -1,10 +1,11 @@
 """What is held and spent, in this process and in Redis alike: the rules of a purse."""
 
+import time
 from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
-from purses import A_DOLLAR_AN_HOUR, NOW, TWO_A_DAY, USD, Memory, hold
+from purses import A_DOLLAR_AN_HOUR, A_SET_CLOCK, NOW, TWO_A_DAY, USD, Memory, Shared, hold
 from redises import RedisServer
 
 from app.admission.allowance import NANO, Limit
@@ -24,7 +25,7 @@ async def purse(request: pytest.FixtureRequest) -> AsyncIterator[SharedPurse]:
         return
     server: RedisServer = request.getfixturevalue("redis_server")
     async with Client(server.url, "t") as client:
-        yield RedisPurse(client, 1.0)
+        yield Shared(client)
 
 
 async def stands(purse: SharedPurse, now: float = NOW, account: Account = USD) -> tuple[int, int, int]:
@@ -48,7 +49,7 @@ async def test_what_was_spent_takes_the_place_of_what_was_held(purse: SharedPurs
     for amount, spent in ((HALF, 10), (HALF, 0), (HALF, NANO)):
         kept = hold(amount)
         assert await purse.reserve(kept, NOW) is None
-        await purse.settle([Settlement(kept, (spent,), NOW)])
+        await purse.settle([Settlement(kept, (spent,), NOW)], NOW)
     assert await stands(purse) == (NANO + 10, NANO + 10, 0)
 
 
@@ -57,25 +58,47 @@ async def test_a_second_settlement_does_nothing(purse: SharedPurse) -> None:
     kept = hold(HALF)
     await purse.reserve(kept, NOW)
     for _ in range(2):
-        await purse.settle([Settlement(kept, (7,), NOW)])
+        await purse.settle([Settlement(kept, (7,), NOW)], NOW)
     assert await stands(purse) == (7, 7, 0)
 
 
-async def test_a_run_that_nobody_settles_holds_nothing_for_ever(purse: SharedPurse) -> None:
-    """What a server held that died is free when the run could not go on any more."""
+async def test_what_nobody_settles_in_time_is_spent(purse: SharedPurse) -> None:
+    """What a server held that died is spent from when its run could not go on any more, and for an hour, no longer."""
     assert await purse.reserve(hold(NANO, until=NOW + 30), NOW) is None
-    assert await purse.reserve(hold(NANO), NOW + 29) is not None
-    assert await purse.reserve(hold(NANO, until=NOW + 90), NOW + 30) is None
-    assert await stands(purse, NOW + 30) == (0, 0, NANO)
+    assert await stands(purse, NOW + 29) == (0, 0, NANO)
+    assert await purse.reserve(hold(1, until=NOW + 99), NOW + 31) is not None
+    assert await stands(purse, NOW + 31) == (NANO, NANO, 0)
+    assert await purse.reserve(hold(1), NOW + 3659) is not None
+    assert await purse.reserve(hold(1, until=NOW + 3700), NOW + 3660) is None
 
 
-async def test_a_late_settlement_counts(purse: SharedPurse) -> None:
-    """What a run spent counts even when what was held for it is free already, and takes nothing from others."""
+async def test_a_late_settlement_takes_the_place_of_the_estimate(purse: SharedPurse) -> None:
+    """What a run really spent counts when it is told after all, once, and takes nothing from what others hold."""
     late = hold(HALF, until=NOW + 1)
     await purse.reserve(late, NOW)
     assert await purse.reserve(hold(HALF), NOW + 2) is None
-    await purse.settle([Settlement(late, (9,), NOW + 3)])
-    assert await stands(purse, NOW + 3) == (9, 9, HALF)
+    assert await stands(purse, NOW + 2) == (HALF, HALF, HALF)
+    for _ in range(2):
+        await purse.settle([Settlement(late, (9,), NOW + 120)], NOW + 120)
+    assert await stands(purse, NOW + 120) == (HALF + 9, HALF + 9, 0)
+
+
+async def test_a_settlement_waits_for_its_purse(purse: SharedPurse) -> None:
+    """What was settled while the purse was away counts for when it was, not for when that was told."""
+    kept = hold(HALF, until=NOW + 9999)
+    await purse.reserve(kept, NOW)
+    await purse.settle([Settlement(kept, (7,), NOW + 60)], NOW + 1800)
+    assert await stands(purse, NOW + 3719) == (7, 7, 0)
+    assert await stands(purse, NOW + 3720) == (0, 7, 0)
+
+
+async def test_a_late_settlement_of_long_ago(purse: SharedPurse) -> None:
+    """What is settled when neither the estimate nor the hour of it counts any more takes nothing from what does."""
+    late = hold(HALF, until=NOW + 1)
+    await purse.reserve(late, NOW)
+    assert await stands(purse, NOW + 4000) == (0, HALF, 0)
+    await purse.settle([Settlement(late, (9,), NOW + 1)], NOW + 4000)
+    assert await stands(purse, NOW + 4000) == (0, 9, 0)
 
 
 async def test_who_is_short_in_one_account_holds_nothing_in_any(purse: SharedPurse) -> None:
@@ -92,7 +115,7 @@ async def test_an_hour_slides_by_minutes(purse: SharedPurse) -> None:
     """What was spent stays spent for a whole hour and at most a minute more, and the refusal says until when."""
     kept = hold(NANO)
     await purse.reserve(kept, NOW)
-    await purse.settle([Settlement(kept, (NANO,), NOW + 59)])
+    await purse.settle([Settlement(kept, (NANO,), NOW + 59)], NOW + 59)
     short = await purse.reserve(hold(1), NOW + 60)
     assert short is not None
     assert short.retry_after_s == 3600
@@ -105,7 +128,7 @@ async def test_a_day_slides_by_hours(purse: SharedPurse) -> None:
     for hour in range(2):
         kept = hold(NANO, A_DOLLAR_AN_HOUR, TWO_A_DAY)
         assert await purse.reserve(kept, NOW + 7200 * hour) is None
-        await purse.settle([Settlement(kept, (NANO,), NOW + 7200 * hour)])
+        await purse.settle([Settlement(kept, (NANO,), NOW + 7200 * hour)], NOW + 7200 * hour)
     short = await purse.reserve(hold(1, A_DOLLAR_AN_HOUR, TWO_A_DAY), NOW + 14_400)
     assert short is not None
     assert (short.limit, short.spent, short.retry_after_s) == (TWO_A_DAY, 2 * NANO, 25 * 3600 - 14_400)
@@ -125,7 +148,7 @@ async def test_nothing_more_once_a_limit_is_reached(purse: SharedPurse) -> None:
     kept = hold(HALF)
     await purse.reserve(kept, NOW)
     assert await purse.reserve(hold(0), NOW) is None
-    await purse.settle([Settlement(kept, (NANO,), NOW)])
+    await purse.settle([Settlement(kept, (NANO,), NOW)], NOW)
     assert await purse.reserve(hold(0), NOW) is not None
 
 
@@ -143,7 +166,7 @@ async def test_the_past_counts(purse: SharedPurse) -> None:
 async def test_a_reservation_that_comes_after_its_settlement_holds_nothing(purse: SharedPurse) -> None:
     """A reservation that was given up while it was on its way holds nothing when it arrives."""
     kept = hold(HALF)
-    await purse.settle([Settlement(kept, (0,), NOW)])
+    await purse.settle([Settlement(kept, (0,), NOW)], NOW)
     await purse.reserve(kept, NOW)
     assert await stands(purse) == (0, 0, 0)
 
@@ -172,9 +195,42 @@ def test_a_sweep_frees_nothing_before_its_time() -> None:
 async def test_a_forgetful_redis_lends_nothing(redis_server: RedisServer) -> None:
     """A Redis that forgot how much is held, as when it is short of memory, takes nothing off it that is not there."""
     async with Client(redis_server.url, "t") as client:
-        purse, kept = RedisPurse(client, 1.0), (hold(HALF), hold(HALF, until=NOW + 1))
+        purse, kept = Shared(client), (hold(HALF), hold(HALF, until=NOW + 1))
         for each in kept:
             await purse.reserve(each, NOW)
-        await client.call("DEL", purse._names(USD)[0], timeout_s=1.0)
-        await purse.settle([Settlement(kept[0], (0,), NOW)])
-        assert await stands(purse, NOW + 2) == (0, 0, 0)
+        await client.call("DEL", purse.purse._names(USD)[0], timeout_s=1.0)
+        await purse.settle([Settlement(kept[0], (0,), NOW)], NOW)
+        assert await stands(purse, NOW + 2) == (HALF, HALF, 0)
+
+
+async def test_nobodys_clock_matters(redis_server: RedisServer) -> None:
+    """Two instances whose clocks are ten minutes apart hold, spend and wait by one clock, that of Redis."""
+    async with Client(redis_server.url, "t") as client:
+        at = Shared(client)
+        early, right, late = (RedisPurse(client, 1.0, clock=A_SET_CLOCK) for _ in range(3))
+        await at.set(NOW)
+        slow, fast = hold(HALF, until=NOW - 600 + 30), hold(HALF, until=NOW + 600 + 30)
+        assert await early.reserve(slow, NOW - 600) is None
+        assert await late.reserve(fast, NOW + 600) is None
+        await at.set(NOW + 29)
+        assert (await right.standing([USD], NOW + 29))[0].held == NANO
+        await early.settle([Settlement(slow, (HALF,), NOW - 600 + 29)], NOW - 600 + 29)
+        await late.settle([Settlement(fast, (HALF,), NOW + 600 + 29)], NOW + 600 + 29)
+        for skew in (-600, 600):
+            short = await early.reserve(hold(1, until=NOW + skew + 60), NOW + 29 + skew)
+            assert short is not None
+            assert short.retry_after_s == 61 * 60 - 29
+        assert await early.began() == (NOW + 29, NOW + 29)
+
+
+async def test_the_clock_of_a_real_redis(redis_server: RedisServer) -> None:
+    """Without being told otherwise a purse goes by the time of its Redis, whatever its caller takes it for."""
+    async with Client(redis_server.url, "t") as client:
+        purse = RedisPurse(client, 1.0)
+        kept = hold(HALF, until=60.0)
+        assert await purse.reserve(kept, 0.0) is None
+        began, now = await purse.began()
+        assert began == now == pytest.approx(time.time(), abs=60)
+        await purse.settle([Settlement(kept, (7,), 1.0)], 1.0)
+        (standing,) = await purse.standing([USD], 1.0)
+        assert (standing.spent["hour"], standing.held) == (7, 0)

@@ -2,7 +2,8 @@
 
 The hour has buckets of a minute, the day buckets of an hour; the oldest counts until all of it is outside, so that in
 no hour and in no day more is let through than the limit says. Before a run an amount is held; after it what was really
-spent takes its place, once. What is held for a run that nobody settles is free again at its time: nothing leaks.
+spent takes its place, once. What is held for a run that nobody settles in time counts as spent from then on, until it
+is settled after all: whoever held it has died, perhaps after its models had worked. So nothing leaks nor is free.
 """
 
 import math
@@ -14,6 +15,7 @@ from app.admission.allowance import Among, Limit, Span, Unit
 
 BUCKET_S: Final[Mapping[Span, int]] = {"hour": 60, "day": 3600}
 BUCKETS: Final[Mapping[Span, int]] = {"hour": 61, "day": 25}
+KEPT_S: Final = 27 * 3600  # longer than anything counts
 SETTLED_S: Final = 600  # for so long a second settlement of the same run is known to be one
 BUSY_S: Final = 2  # when only runs that go on are in the way
 SWEEP: Final = 1000  # accounts, before those that hold nothing any more are looked for
@@ -75,13 +77,16 @@ class Standing(NamedTuple):
 
 
 class SharedPurse(Protocol):
-    """A purse for all instances. Every call bounds itself and may raise CountersUnavailable."""
+    """A purse for all instances. Every call bounds itself and may raise CountersUnavailable.
+
+    It goes by its own clock. now is the caller's, by which the moments in holds and settlements are meant.
+    """
 
     async def reserve(self, hold: Hold, now: float) -> Shortage | None:
         """Hold all of it, or nothing and say what is in the way."""
         ...
 
-    async def settle(self, settlements: Sequence[Settlement]) -> None:
+    async def settle(self, settlements: Sequence[Settlement], now: float) -> None:
         """Put what was spent in the place of what was held, of each run once."""
         ...
 
@@ -93,17 +98,18 @@ class SharedPurse(Protocol):
         """What was spent before there was this purse, in the place of what was learnt before."""
         ...
 
-    async def born(self, now: float) -> float:
-        """Since when it counts: now, if it has just begun."""
+    async def began(self) -> tuple[float, float]:
+        """Since when it counts, and what time it is: both the same, if it has just begun."""
         ...
 
 
 @dataclass(slots=True)
 class _Book:
-    """One account: spent by bucket, held by run."""
+    """One account: spent by bucket, held by run; late: what was held for too long and counts as spent since then."""
 
     spent: dict[Span, dict[int, int]] = field(default_factory=lambda: {"hour": {}, "day": {}})
     holds: dict[str, tuple[int, float]] = field(default_factory=dict)
+    late: dict[str, tuple[int, float]] = field(default_factory=dict)
     held: int = 0
 
     def release(self, hold_id: str) -> None:
@@ -111,8 +117,18 @@ class _Book:
 
     def expire(self, now: float) -> None:
         if self.holds and min(self.holds.values(), key=lambda kept: kept[1])[1] <= now:
-            for late in [name for name, (_, ends_at) in self.holds.items() if ends_at <= now]:
-                self.release(late)
+            kept = {name: hold for name, hold in self.late.items() if hold[1] > now - KEPT_S}
+            self.late = kept | {name: hold for name, hold in self.holds.items() if hold[1] <= now}
+            for name, (amount, ended_at) in self.late.items() - kept.items():
+                self.release(name)
+                self.add(amount, ended_at)
+
+    def correct(self, hold_id: str) -> None:
+        amount, ended_at = self.late.pop(hold_id, (0, 0.0))
+        for span, buckets in self.spent.items():
+            index = int(ended_at // BUCKET_S[span])
+            if index in buckets:
+                buckets[index] -= amount
 
     def add(self, amount: int, now: float) -> None:
         for span, buckets in self.spent.items():
@@ -167,6 +183,7 @@ class MemoryPurse:
         for ask, amount in zip(hold.asks, spent, strict=True):
             book = self._book(ask.account, now)
             book.release(hold.id)
+            book.correct(hold.id)
             if amount:
                 book.add(amount, now)
 

@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import logging
+import time
 from collections import deque
+from collections.abc import Callable
 from itertools import islice
 from typing import Final, Self
 
@@ -19,10 +21,11 @@ FLUSH_S: Final = 1.0  # at the end
 
 
 class Settler:
-    """Owned by one event loop; `async with` ends it after a last while for what waits."""
+    """Owned by one event loop; `async with` ends it after a last while for what waits. wall: as settlements have it."""
 
-    def __init__(self, purse: SharedPurse) -> None:
+    def __init__(self, purse: SharedPurse, wall: Callable[[], float] = time.time) -> None:
         self._purse = purse
+        self._wall = wall
         self._queue: deque[Settlement] = deque(maxlen=WAITING)
         self._more = asyncio.Event()
         self._told = asyncio.Event()  # of everything
@@ -62,7 +65,7 @@ class Settler:
                 await self._more.wait()
             batch = list(islice(self._queue, BATCH))
             try:
-                await self._purse.settle(batch)
+                await self._purse.settle(batch, self._wall())
             except CountersUnavailable:
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, longest_s)

@@ -147,5 +147,5 @@ async def _learn(spending: Spending, purses: Purses, shared: Shared | None, inst
 
 
 async def _learn_shared(spending: Spending, purse: SharedPurse) -> None:
-    now = time.time()
-    await purse.learn(await spending.past(now, await purse.born(now)))
+    began, now = await purse.began()
+    await purse.learn(await spending.past(now, began))
