@@ -19,6 +19,8 @@ from app.breaker import Breaker
 from app.errors import BudgetExceeded, ModelUnpriced, TooManyRuns
 from app.question import Caller, Grant, LaneName, Question
 from app.record.prices import Tariff
+from app.settings import Settings
+from app.wiring import breakers
 
 ADA = Caller("ada", "acme")
 CENT = NANO // 100
@@ -75,6 +77,28 @@ async def test_the_output_is_as_long_as_it_may_be() -> None:
     of = prices(scripted=A_CENT_A_TOKEN)
     estimator = Estimator(replace(of, times=lambda model: 5 if model.startswith("five@") else 1), 10)
     assert (await estimator.of(replace(ASKED, fast=fast, slow=slow))).total.tokens == (6 + 1) + 5 * (6 + 10)
+
+
+async def test_a_second_attempt_is_in_the_estimate() -> None:
+    """A lane that may be asked twice may read its question twice, and what was heard of nobody was read once."""
+    of = replace(prices(scripted=A_CENT_A_TOKEN), attempts=lambda _: 2, times=lambda _: 3)
+    estimate = await Estimator(of, 10).of(ASKED)
+    assert estimate.lanes["slow"] == (3 * (2 * 6 + 10), 3 * (2 * 6 + 10) * CENT)
+    assert estimate.read["slow"] == (3 * 6, 3 * 6 * CENT)
+
+
+@pytest.mark.parametrize(
+    ("changes", "model", "attempts"),
+    [
+        ({}, "openai:x", 1),
+        ({"hedge_after_s": 1}, "openai:x", 2),
+        ({"hedge_after_p": 0.9}, "deliberate:5@openai:x", 2),
+        ({"hedge_after_s": 1}, "deliberate:5@local:x", 1),
+    ],
+)
+def test_who_may_be_asked_twice(changes: dict[str, float], model: str, attempts: int) -> None:
+    """Where second attempts are made, every model may have one that is not on this processor."""
+    assert breakers.attempts(Settings(**changes), model) == attempts  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -3,18 +3,28 @@
 import asyncio
 import hashlib
 import json
+import time
 from typing import Any
 
 import httpx
 import pytest
 from fake_openai import fake_openai
+from races import ALICE, order, question, registry
 from servers import Server, eventually, serving
 from starlette.datastructures import Headers
 from starlette.types import Scope
 from tails import HANG, QUESTION, SHORT, ask, lanes, opened, started
 from wire import post, tell, valid_stream
 
-from app.question import Caller
+from app.answers.cache import Cache
+from app.answers.lifetime import Lifetimes
+from app.answers.memory import Memory
+from app.question import Caller, Key
+from app.reasoning.desk import Asked, Desk, Rules
+from app.reasoning.elsewhere import Flight, Nowhere
+from app.reasoning.idempotency import IdempotencyKeys, NoUses
+from app.reasoning.log import Log
+from app.reasoning.runs import Runs
 
 FINE = lanes(SHORT, SHORT)
 LATE = lanes(SHORT, "scripted:slow?first=0.25&gap=0&tokens=3")
@@ -36,6 +46,47 @@ def ids(*answers: httpx.Response) -> list[str]:
 
 
 # -- one flight
+
+
+class Others(Nowhere):
+    """Other instances, one of which answers, or nobody does; claims: what they were told."""
+
+    def __init__(self, flying: Flight | None = None, log: Log | None = None) -> None:
+        self.claims: list[Flight] = []
+        self._flying = flying
+        self._log = log
+
+    async def claim(self, key: Key, flight: Flight) -> Flight | None:  # noqa: ARG002  # as Elsewhere has it
+        """As Elsewhere has it."""
+        self.claims.append(flight)
+        return self._flying
+
+    async def tail(self, run_id: str, caller: Caller, **_: Any) -> Log | None:  # noqa: ARG002  # as above
+        """As Elsewhere has it."""
+        return self._log
+
+
+def desk(runs: Runs, others: Others) -> Desk:
+    """A desk beside those, where a question may wait half a minute to be let in."""
+    memory = Cache(Memory(1, 1000, 1.0), [], Lifetimes(60.0, {}, 0.0))
+    rules = Rules(lambda asked, caller: order(asked, caller).key, waits_s=30.0)
+    return Desk(runs, rules, IdempotencyKeys(NoUses(), others, 60.0, lambda: 0.0), others, memory)
+
+
+async def test_a_claim_lasts_as_long_as_its_run_may() -> None:
+    """A claimed run may begin only when it was let in: its end, and that of who would join it, is told with that."""
+    runs, nobody = registry(), Others()
+    asked = await desk(runs, nobody).ask(question(), ALICE)
+    (claimed,) = nobody.claims
+    assert isinstance(asked, Asked)
+    assert (asked.source, claimed.run_id) == ("live", asked.log.run_id)
+    assert claimed.deadline_at == pytest.approx(time.time() + 7.0 + 30.0, abs=5.0)
+    for late_s, source in ((0.0, "attached"), (20.0, "live")):
+        others = Others(claimed._replace(deadline_at=claimed.deadline_at + late_s), Log("run", ALICE, "f"))
+        again = await desk(runs, others).ask(question(slow=f"scripted:slow?tokens={4 + late_s:g}"), ALICE)
+        assert isinstance(again, Asked)
+        assert again.source == source
+    await runs.drain(0.0)
 
 
 async def test_two_hundred_at_once() -> None:

@@ -9,6 +9,7 @@ from wire import valid_stream
 
 from app.admission.governor import SLOT_S, SLOTS, Governor
 
+SLOW: Final = "scripted:slow?first=0.005&gap=0&tokens=5"
 HOUR: Final = SLOT_S * SLOTS
 
 
@@ -67,6 +68,27 @@ async def test_over_http() -> None:
             events = valid_stream((await ask(server, **lanes(SHORT, SHORT), cache="off")).content)
             said.append((events[-1].data["status"], events[-1].data["reason"]))
     assert said == [("completed", None), ("partial", "budget_share")] * 2
+
+
+async def test_the_slow_model_is_slow_in_any_lane() -> None:
+    """Who puts the server's slow model into the fast lane has it counted, and refused, as a slow lane."""
+    async with serving(slow_lane_budget_share=0.5, slow_model=SLOW) as server:
+        said = []
+        for fast in (SLOW, SLOW, SHORT):
+            events = valid_stream((await ask(server, **lanes(fast, SLOW), cache="off")).content)
+            said.append((events[-1].data["status"], events[-1].data["reason"]))
+    assert said == [("completed", None), ("failed", "budget_share"), ("completed", None)]
+
+
+async def test_the_fast_model_is_fast_in_any_lane() -> None:
+    """Each lane counts where the settings put its model, so that lanes that changed places are what they are."""
+    async with serving(slow_lane_budget_share=0.5, fast_model=SHORT, slow_model=SLOW) as server:
+        refused = []
+        for fast in (SHORT, SLOW, SLOW, SLOW):
+            events = valid_stream((await ask(server, **lanes(fast, SHORT), cache="off")).content)
+            ends = {event.data["lane"]: event.data["reason"] for event in events if event.name == "lane_end"}
+            refused.append(ends["fast"] == "budget_share")
+    assert refused == [False, False, False, True]
 
 
 async def test_replays_cost_nothing() -> None:

@@ -91,7 +91,8 @@ def never(model: str) -> bool:  # noqa: ARG001  # whether a model must have a pr
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """known: a price at once, if it was looked up before; look: looks it up; times: how often a lane asks its model.
+    """known: a price at once, if it was looked up before; look: looks it up; times: how often a lane asks its model;
+    attempts: how often it may begin anew, for want of a first token.
 
     required: whether a model may cost money only at a price that is known.
     """
@@ -99,11 +100,15 @@ class Prices:
     known: Callable[[LaneName, str], Price | None]
     look: Callable[[LaneName, str], Awaitable[Price | None]]
     times: Callable[[str], int] = alone
+    attempts: Callable[[str], int] = alone
     required: Callable[[str], bool] = never
 
 
 class Estimator:
-    """Four characters of input are a token; the output is as long as it may be, or default_output_tokens."""
+    """Four characters of input are a token; the output is as long as it may be, or default_output_tokens.
+
+    A second attempt reads the question once more; only one of the two is heard.
+    """
 
     def __init__(self, prices: Prices, default_output_tokens: int) -> None:
         self._prices = prices
@@ -122,7 +127,8 @@ class Estimator:
             if price is None and self._prices.required(lane.model):
                 unpriced.append(lane.model)
             reading, saying = (0.0, 0.0) if price is None else (price.input_nano, price.output_nano)
-            lanes[name] = Amount(times * (given + most), math.ceil(times * (given * reading + most * saying)))
+            twice = given * self._prices.attempts(lane.model)
+            lanes[name] = Amount(times * (twice + most), math.ceil(times * (twice * reading + most * saying)))
             read[name] = Amount(times * given, math.ceil(times * given * reading))
         return Estimate(lanes, read, tuple(dict.fromkeys(unpriced)))
 

@@ -1,5 +1,8 @@
 """The spend governor: which share of what was spent in the last hour did slow lanes take? Pure, the clock passed in.
 
+A lane is slow by its place in the run, but for the models that settings name: these count where the settings put them,
+so that nobody has the slow model paid for as a fast one.
+
 Of money, as far as prices are known; where nothing has a price, of runs. It looks back on runs that have ended, so that
 those which are under way may exceed the share; the hours after make up for it.
 """

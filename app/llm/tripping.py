@@ -123,7 +123,7 @@ class Guards:
     def get(self, lane: LaneName, name: str) -> LanguageModel:
         """The model, behind its breaker; one that refuses when the lane's share of the money is spent."""
         model = self._models.get(lane, name)
-        if not self._rules.affordable(lane):
+        if not self._rules.affordable(self.place(lane, name)):
             return Unaffordable(model.name)
         return Tripping(model, self._rules.hedge(lane, model), self._breaker(lane, name), self._clock)
 
@@ -136,7 +136,7 @@ class Guards:
         """A lane has just ended so."""
         if end.outcome == "cancelled" or end.reason in _NEVER_ASKED:
             return
-        fault = self._rules.patience.is_fault(self._place(lane, ask.model), ask, end)
+        fault = self._rules.patience.is_fault(self.place(lane, ask.model), ask, end)
         breaker, now = self._breaker(lane, ask.model), self._clock()
         began = now - end.latency_ms / 1000
         if fault is None:
@@ -146,8 +146,8 @@ class Guards:
         else:
             breaker.succeeded(began, now)
 
-    def _place(self, lane: LaneName, name: str) -> LaneName:
-        """The lane that the server gave this model: it needs that one's time, whichever lane a caller puts it in."""
+    def place(self, lane: LaneName, name: str) -> LaneName:
+        """The lane that the server gave this model, wherever a caller puts it: its time and money are that one's."""
         key, own = self._key, self._rules.patience.lanes
         given = [each for each in LANES if key(each, own[each].model) == key(lane, name)]
         return given[0] if given and lane not in given else lane

@@ -45,10 +45,13 @@ class Again:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """How questions are treated. keyer: what an answer is found by; gate: asked right before the models are."""
+    """How questions are treated. keyer: what an answer is found by; gate: asked right before the models are; waits_s:
+    how long it may take to let a question in.
+    """
 
     keyer: Callable[[Question, Caller], Key]
     gate: Gate = OPEN
+    waits_s: float = 0.0
 
 
 class Desk:
@@ -65,6 +68,7 @@ class Desk:
         self._runs = runs
         self._key = rules.keyer
         self._gate = rules.gate
+        self._waits_s = rules.waits_s
         self._keys = keys
         self._elsewhere = elsewhere
         self._cache = cache
@@ -125,7 +129,8 @@ class Desk:
         """A run of another instance, if one answers this and suits; else it is ours to answer."""
         if not order.may_be_shown:
             return await self._race(order)
-        wanted = Flight(order.run_id, time.time() + order.question.deadline_s, *_terms(order.question))
+        latest = time.time() + self._waits_s + order.question.deadline_s  # a deadline begins when the line is passed
+        wanted = Flight(order.run_id, latest, *_terms(order.question))
         flying = await self._elsewhere.claim(order.key, wanted)
         if flying is None:
             try:
@@ -133,7 +138,7 @@ class Desk:
             except (Exception, asyncio.CancelledError):  # refused, left, or a fault of ours: nobody is to wait for it
                 await self._elsewhere.unclaim(order.key, wanted)
                 raise
-        if not _suits(flying, order):
+        if not _suits(flying, order, self._waits_s):
             return await self._race(order)
         finish = order.question.on_disconnect == "finish"
         log = await self._elsewhere.tail(flying.run_id, order.caller, guest=True, finish=finish)
@@ -182,12 +187,12 @@ def _goes_on(log: Log) -> bool:
     return log.joinable if isinstance(log, Run) else not log.closed
 
 
-def _suits(flight: Flight, order: Order) -> bool:
+def _suits(flight: Flight, order: Order, waits_s: float = 0.0) -> bool:
     """Whether a request may share the run: it ends no later than the request would, gives its lanes no less time, and
-    both count for one variant.
+    both count for one variant. waits_s: how long the request, too, might wait to be let in.
     """
     experiment, variant, limits = _terms(order.question)
     if (flight.experiment, flight.variant) != (experiment, variant) or len(flight.limits) != len(limits):
         return False
     patient = all(given >= wanted for given, wanted in zip(flight.limits, limits, strict=True))
-    return patient and flight.deadline_at <= time.time() + order.question.deadline_s
+    return patient and flight.deadline_at <= time.time() + waits_s + order.question.deadline_s

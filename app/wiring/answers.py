@@ -104,7 +104,8 @@ async def open_answers(
 def answers_of(settings: Settings, runs: Runs, before: Before, cache: Cache | None, elsewhere: Elsewhere) -> Answers:
     """These parts with the desk that decides between them."""
     keys = IdempotencyKeys(before.uses, elsewhere, settings.idempotency_s, asyncio.get_running_loop().time)
-    desk = Desk(runs, Rules(models.keyer(settings), before.gate), keys, elsewhere, cache)
+    rules = Rules(models.keyer(settings), before.gate, settings.queue_timeout_s)
+    desk = Desk(runs, rules, keys, elsewhere, cache)
     levels = {} if cache is None else {f"answers.{name}": breaker for name, breaker in cache.breakers.items()}
     others = {} if elsewhere.breaker is None else {"redis.instances": elsewhere.breaker}
     return Answers(desk, cache, elsewhere, models.scoper(settings), {"postgres.keys": keys.breaker, **levels, **others})

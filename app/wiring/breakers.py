@@ -40,7 +40,7 @@ class Sparing:
     @property
     def listeners(self) -> tuple[Keep, ...]:
         """Who wants to know what runs cost."""
-        return () if self.governor is None else (partial(_note, self.governor),)
+        return () if self.governor is None else (partial(_note, self.governor, self.models.place),)
 
     def show(self, parts: Parts, journal: Intake | None = None, counters: Counters | None = None) -> Parts:
         """The parts with the board, on which everything is that can be sick. counters: those that instances share."""
@@ -112,21 +112,33 @@ def _hedges(settings: Settings, clock: Callable[[], float]) -> Hedges | None:
     return None if lateness.after_s is None and lateness.after_p is None else Hedges(lateness, clock)
 
 
+def attempts(settings: Settings, model: str) -> int:
+    """How often a lane may ask that model the same, for want of a first token."""
+    once_more = settings.hedge_after_s is not None or settings.hedge_after_p is not None
+    return 2 if once_more and _may_hurry(model) else 1
+
+
+def _may_hurry(model: str) -> bool:
+    return models.innermost(model).partition(":")[0] not in ALONE
+
+
 def _hedged(hedges: Hedges, lane: LaneName, model: LanguageModel) -> LanguageModel:
-    return model if models.innermost(model.name).partition(":")[0] in ALONE else hedges.wrap(lane, model)
+    return hedges.wrap(lane, model) if _may_hurry(model.name) else model
 
 
-def _note(governor: Governor, closing: Closing, _: Key) -> None:
-    """Tell the governor what a race cost."""
-    if closing.opening.source == "live":
-        fast, slow = (closing.lanes.get(lane) for lane in LANES)
-        asked = slow is not None and slow.end.reason not in REFUSED
-        now = asyncio.get_running_loop().time()
-        governor.note(now, _cost_nano(fast), _cost_nano(slow), asked_slow=asked)
+def _note(governor: Governor, place: Callable[[LaneName, str], LaneName], closing: Closing, _: Key) -> None:
+    """Tell the governor what a race cost, each lane where its model belongs."""
+    if closing.opening.source != "live":
+        return
+    cost: dict[LaneName, int] = dict.fromkeys(LANES, 0)
+    asked_slow = False
+    for name, lane in closing.lanes.items():
+        where = place(name, lane.model)
+        cost[where] += _cost_nano(lane)
+        asked_slow |= where == "slow" and lane.end.reason not in REFUSED
+    governor.note(asyncio.get_running_loop().time(), cost["fast"], cost["slow"], asked_slow=asked_slow)
 
 
-def _cost_nano(lane: LaneRecord | None) -> int | None:
+def _cost_nano(lane: LaneRecord) -> int:
     """What a lane cost, as far as that is known when it ends."""
-    if lane is None or lane.end.cost_usd is None:
-        return None
-    return round(lane.end.cost_usd * 1e9)
+    return 0 if lane.end.cost_usd is None else round(lane.end.cost_usd * 1e9)

@@ -30,6 +30,7 @@ from app.record.prices import UNLISTED, PriceBook
 from app.settings import Settings
 from app.wiring import models
 from app.wiring.background import background
+from app.wiring.breakers import attempts
 
 log = logging.getLogger(__name__)
 
@@ -103,7 +104,9 @@ def _prices(settings: Settings, prices: PriceBook) -> Prices:
     async def look(lane: LaneName, model: str) -> Any:  # noqa: ANN401  # a Tariff or None
         return await asyncio.to_thread(prices.resolve, model, base_urls[lane])
 
-    return Prices(models.tariffs(settings, prices), look, _times, partial(_required, settings))
+    return Prices(
+        models.tariffs(settings, prices), look, _times, partial(attempts, settings), partial(_required, settings)
+    )
 
 
 def _required(settings: Settings, model: str) -> bool:
