@@ -1,6 +1,7 @@
 """A server that listens before its parts stand, and the commands that are imported when they are called."""
 
 import asyncio
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from starlette.types import Message, Scope
 from typer.testing import CliRunner
 
 from app.cli import COMMANDS, app
+from app.http.carried import CSP
 from app.http.departure import CONNECTION
 from app.http.opening import Opening
 
@@ -47,6 +49,24 @@ async def test_who_comes_early_waits(opening: Opening) -> None:
         assert not early.done()
         opening.open(PlainTextResponse("the application"))
         assert [(await early).text, (await http.get("/health/live")).text] == ["the application"] * 2
+
+
+async def test_what_is_answered_early_is_like_every_answer(opening: Opening) -> None:
+    """Answers before there is an application have the request's id and tell a browser what all others tell it."""
+    async with client(opening) as http:
+        early = [await http.get(f"/health/{of}", headers={"x-request-id": "mine-1"}) for of in ("live", "ready")]
+        odd = await http.get("/health/live", headers={"x-request-id": "a b", "x-forwarded-proto": "https"})
+        opening.shut()
+        early.append(await http.get("/", headers={"x-request-id": "mine-1"}))
+    assert early[-1].json()["request_id"] == "mine-1"
+    for answer in early:
+        assert answer.headers["x-request-id"] == "mine-1"
+        assert answer.headers["content-security-policy"] == CSP
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["referrer-policy"] == "no-referrer"
+        assert "strict-transport-security" not in answer.headers
+    assert re.fullmatch("[0-9a-f]{32}", odd.headers["x-request-id"])
+    assert "strict-transport-security" in odd.headers
 
 
 async def test_who_left_meanwhile_is_forgotten(opening: Opening) -> None:

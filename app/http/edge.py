@@ -1,38 +1,18 @@
 """The outermost layer, pure ASGI: request ids and lines, security headers, the door."""
 
-import re
 from collections.abc import Sequence
 from typing import Protocol
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from uuid_utils import uuid4
 
 from app import trail
 from app.errors import Refusal
-from app.http.cors import Pairs
+from app.http.carried import carried, request_id_of
 from app.http.door import RATED, Door, is_https
 from app.http.problems import REFUSED, problem
 from app.http.requests import Sent
 from app.record.detectors import SECRETS, mask
-
-_PLAIN_ID = re.compile(r"[0-9a-fA-F-]{1,64}")
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
-CSP = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
-_DOCS = ("/docs", "/openapi.json", "/redoc")  # whose pages take their scripts from elsewhere
-_SECURITY = [(b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer")]
-_STRICT = [*_SECURITY, (b"content-security-policy", CSP.encode())]
-_HTTPS_ONLY = (b"strict-transport-security", b"max-age=31536000")
-
-
-def may_be_told(request_id: str) -> bool:
-    """Whether an id that a client gave may stand in every log line; a plain number is no key."""
-    if _PLAIN_ID.fullmatch(request_id):
-        return True
-    return _REQUEST_ID.fullmatch(request_id) is not None and not mask(request_id, SECRETS)[1]
 
 
 def _fit(trace: trail.Trace | None) -> trail.Trace | None:
@@ -66,12 +46,11 @@ class Edge:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        given = headers.get("x-request-id", "")
-        request_id = given if given and may_be_told(given) else uuid4().hex
+        request_id = request_id_of(headers.get("x-request-id"))
         scope["request_id"] = request_id
         parents = headers.getlist("traceparent")
         trail.begin(request_id, _fit(trail.trace_of(parents, headers.getlist("tracestate"))) if parents else None)
-        added = [(b"x-request-id", request_id.encode()), *_security(headers, scope), *self._door.added(headers)]
+        added = [*carried(scope, request_id, https=is_https(headers, scope)), *self._door.added(headers)]
         sent = Sent()
 
         async def send_with_headers(message: Message) -> None:
@@ -94,9 +73,3 @@ class Edge:
         finally:
             for watch in self._watches:
                 watch.finished(scope, sent)
-
-
-def _security(headers: Headers, scope: Scope) -> Pairs:
-    """What every answer tells the browser."""
-    pairs = _SECURITY if scope["path"].startswith(_DOCS) else _STRICT
-    return [*pairs, _HTTPS_ONLY] if is_https(headers, scope) else pairs

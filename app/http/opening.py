@@ -7,12 +7,14 @@ from typing import Any, Final
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.errors import ShuttingDown
+from app.http.carried import carried, request_id_of
 from app.http.departure import CONNECTION
 
 ALIVE = {"status": "ok"}
 STARTING = {"status": "not ready", "checks": {"process": "starting"}}
+_HTTPS: Final = (b"x-forwarded-proto", b"https")
 # As app/http/problems.py would put it, which imports the framework.
-ENDING: Final = {
+ENDING: Final[dict[str, Any]] = {
     "type": "about:blank",
     "title": ShuttingDown.title,
     "status": ShuttingDown.status,
@@ -30,7 +32,8 @@ _TOLD: dict[str, tuple[int, dict[str, Any]]] = {
 class Opening:
     """The application, as soon as there is one. Until then the process is alive and not ready; all else waits.
 
-    A request whose client leaves meanwhile never reaches the application: it would ask models for nobody.
+    A request whose client leaves meanwhile never reaches the application: it would ask models for nobody. What is
+    answered here is in no metric: there is none yet.
     """
 
     def __init__(self) -> None:
@@ -50,13 +53,13 @@ class Opening:
         """Handle one ASGI scope."""
         if self._app is None:
             if told := _TOLD.get(scope["path"]):
-                await _tell(send, *told)
+                await _tell(scope, send, *told)
                 return
             await self._opened.wait()
             if _left(scope):
                 return
         if self._app is None:
-            await _tell(send, ShuttingDown.status, ENDING, "application/problem+json", *_LATER)
+            await _tell(scope, send, ShuttingDown.status, ENDING, *_LATER)
         else:
             await self._app(scope, receive, send)
 
@@ -67,14 +70,17 @@ def _left(scope: Scope) -> bool:
     return lost is not None and lost.done()
 
 
-async def _tell(
-    send: Send, status: int, body: dict[str, Any], kind: str = "application/json", *more: tuple[bytes, bytes]
-) -> None:
-    text = json.dumps(body).encode()
+async def _tell(scope: Scope, send: Send, status: int, body: dict[str, Any], *more: tuple[bytes, bytes]) -> None:
+    """Answer as the application would: under the request's id, with what every answer carries."""
+    given = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1")
+    request_id = request_id_of(given)
+    is_problem = "request_id" in body
+    text = json.dumps({**body, "request_id": request_id} if is_problem else body).encode()
+    https = scope["scheme"] == "https" or _HTTPS in scope["headers"]
     headers = [
-        (b"content-type", kind.encode()),
+        (b"content-type", b"application/problem+json" if is_problem else b"application/json"),
         (b"content-length", str(len(text)).encode()),
-        (b"x-content-type-options", b"nosniff"),
+        *carried(scope, request_id, https=https),
         *more,
     ]
     await send({"type": "http.response.start", "status": status, "headers": headers})
