@@ -344,3 +344,17 @@ def test_a_public_address_needs_no_word_where_keys_are_wanted() -> None:
     Settings(auth="keys", key_pepper="x" * 32, host="0.0.0.0").check_bind()  # type: ignore[arg-type]
     with pytest.raises(StartupError, match="AUTH=keys"):
         Settings(host="0.0.0.0").check_bind()
+
+
+async def test_a_row_that_cannot_be_read(
+    server: Server, pool: Pool, key: Minted, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A key whose grant is no grant is a 503 of its own, written to the log by its name; other keys are good."""
+    other = await issued(pool, "bob")
+    async with pool.connection() as connection:
+        await connection.execute('UPDATE keys SET granted = \'{"usd_per_hour": "much"}\' WHERE key_id = $1', key.key_id)
+    answer = await server.client.get("/v1/session", headers=bearer(key))
+    assert (answer.status_code, answer.json()["code"]) == (503, "identity_unavailable")
+    assert key.key_id in caplog.text
+    assert key.token not in caplog.text + answer.text
+    assert (await server.client.get("/v1/session", headers=bearer(other))).status_code == 200

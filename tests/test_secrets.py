@@ -171,7 +171,7 @@ async def look_everywhere(server: Server, out: Out, key: dict[str, str], run_id:
         past, f"{past}?payload=true&experiment=with {IN_LABEL}", f"{past}?status={IN_URL}", f"{past}?cursor={IN_URL}",
         f"{past}/{run_id}", f"{past}/{IN_URL}", f"{past}/export?payload=true", f"{past}/export?format={IN_URL}",
         f"{past}/stats?by=experiment,variant", f"{past}/agreement", f"{past}/deadline-curve",
-        f"{past}/compare?experiment=e&a=1&b=2", "/api/logs", f"/api/logs?status={IN_URL}",
+        f"{past}/compare?experiment={IN_URL}&a={IN_URL}&b=with {IN_LABEL}", "/api/logs", f"/api/logs?status={IN_URL}",
         "/api/cache/stats", "/health/", "/health/detailed", "/health/live", "/health/ready", "/health/cache",
         "/prometheus", "/metrics", "/api/metrics/summary", "/openapi.json", f"/{IN_URL}", f"/nothing?key={IN_URL}",
     ]  # fmt: skip

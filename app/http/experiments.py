@@ -45,7 +45,7 @@ def router(parts: Parts) -> APIRouter:
         return only(found, fields)
 
     if past is not None:
-        for router_over in (statistics.router, export.router, partial(feedback.router, parts)):
+        for router_over in (partial(statistics.router, parts), export.router, partial(feedback.router, parts)):
             routes.include_router(router_over(past))
 
     @routes.get("/api/experiments/{run_id}", summary="One record with both lanes, payloads, timing and feedback")

@@ -1,5 +1,6 @@
 """/api/experiments/stats, /agreement, /deadline-curve and /compare: what many records say together."""
 
+from functools import partial
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Query
@@ -14,7 +15,7 @@ from app.experiments.verdicts import agreement
 from app.http.body import Label
 from app.http.callers import Asker
 from app.http.filters import SelectionQuery, SpanQuery, once
-from app.http.parts import Past
+from app.http.parts import Parts, Past
 from app.question import LaneName
 
 STATS: Final = (
@@ -54,8 +55,8 @@ class CompareQuery(SpanQuery):
     part: Annotated[Part, Field(description="The whole run or one of its lanes; agreement is of a run")] = "run"
 
 
-def router(past: Past) -> APIRouter:
-    """The routes over the past."""
+def router(parts: Parts, past: Past) -> APIRouter:
+    """The routes over the past. Labels are looked for, and repeated, as the record has them: masked."""
     routes = APIRouter(dependencies=[Depends(once)])
 
     @routes.get(
@@ -77,10 +78,12 @@ def router(past: Past) -> APIRouter:
 
     @routes.get("/api/experiments/compare", summary="Two variants of an experiment against each other")
     async def in_contest(caller: Asker, query: Annotated[CompareQuery, Query()]) -> dict[str, Any]:
-        if query.a == query.b:
+        mask = partial(parts.mask, granted=caller.grant.content)
+        labels = {name: mask(getattr(query, name)) for name in ("experiment", "a", "b")}
+        if labels["a"] == labels["b"]:
             raise MalformedRequest("b: must be another variant than a")
         if query.metric == "agreement" and query.part != "run":
             raise MalformedRequest("part: agreement is of the whole run; leave it out, or ask for another metric")
-        return await compare(past.reads, caller, Contest(**query.model_dump()))
+        return await compare(past.reads, caller, Contest(**(query.model_dump() | labels)))
 
     return routes

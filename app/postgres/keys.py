@@ -1,6 +1,7 @@
 """API keys in the tables `keys` and `callers`, and the sessions that were ended."""
 
 import contextlib
+import logging
 from collections.abc import AsyncIterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -11,10 +12,13 @@ import msgspec
 
 from app.admission.keys import Minted
 from app.admission.ring import KeysUnavailable, StoredKey
+from app.errors import IdentityUnavailable
 from app.postgres.pool import Pool
 from app.postgres.queries import QUERIES
 from app.postgres.reading import told_as
 from app.question import Caller, Grant
+
+log = logging.getLogger(__name__)
 
 _grant = msgspec.json.Decoder(Grant).decode
 
@@ -93,4 +97,10 @@ class PostgresKeys:
 
 
 def _caller(row: Any) -> Caller:  # noqa: ANN401  # a row
-    return Caller(row["caller"], row["tenant"], frozenset(row["roles"]), _grant(row["granted"]))
+    """Whose key it is. Raises IdentityUnavailable for what no version of ours wrote: that key alone is no good."""
+    try:
+        return Caller(row["caller"], row["tenant"], frozenset(row["roles"]), _grant(row["granted"]))
+    except (msgspec.MsgspecError, TypeError) as error:
+        why = type(error).__name__
+        log.error("the row of key %s is unreadable: %s", row["key_id"], why)  # noqa: TRY400  # a traceback quotes
+        raise IdentityUnavailable(f"what the key {row['key_id']} grants cannot be read; the log has more") from error
