@@ -101,7 +101,7 @@ def test_database_is_private_and_restorable(found: Found) -> None:
     assert (address["ipv4_enabled"], address["ssl_mode"]) == (False, "ENCRYPTED_ONLY")
     assert (backup["enabled"], backup["point_in_time_recovery_enabled"]) == (True, True)
     flags = {flag["name"]: flag["value"] for flag in settings["database_flags"]}
-    assert (flags["cloudsql.iam_authentication"], flags["max_connections"]) == ("on", "300")
+    assert (flags["cloudsql.iam_authentication"], flags["max_connections"]) == ("on", "320")
 
 
 def test_alerts(found: Found) -> None:

@@ -25,5 +25,5 @@ output "build_service_account" {
 
 output "connections_at_most" {
   description = "Connections that two whole fleets and the jobs can open; sql_max_connections is above it."
-  value       = 2 * var.max_instances * (var.database_pool_size + 7) + 4
+  value       = 2 * var.max_instances * (var.database_pool_size + 10) + 4
 }

@@ -37,7 +37,7 @@ run "what_does_not_fit_is_refused" {
 
   variables {
     image               = "tandem:latest"
-    sql_max_connections = 256
+    sql_max_connections = 316
     request_timeout_s   = 80
     invokers            = ["allUsers"]
     min_instances       = 11

@@ -116,7 +116,7 @@ variable "memory" {
 }
 
 variable "database_pool_size" {
-  description = "DATABASE_POOL_SIZE: connections of an instance for those who read. It opens seven more at most: for the record, stored answers and exports."
+  description = "DATABASE_POOL_SIZE: connections of an instance for those who read. It opens ten more at most: for the record, stored answers and exports, and for keys and limits where there are any."
   type        = number
   default     = 5
 
@@ -133,13 +133,13 @@ variable "sql_tier" {
 }
 
 variable "sql_max_connections" {
-  description = "max_connections of the database. While a deploy shifts the traffic there may be twice max_instances, each with database_pool_size + 7 connections; 4 are for jobs and 13 reserved."
+  description = "max_connections of the database. While a deploy shifts the traffic there may be twice max_instances, each with at most database_pool_size + 10 connections, whatever AUTH and limits are set; 4 are for jobs and 13 reserved."
   type        = number
-  default     = 300
+  default     = 320
 
   validation {
-    condition     = var.sql_max_connections >= 2 * var.max_instances * (var.database_pool_size + 7) + 17
-    error_message = "Too few: 2 x max_instances x (database_pool_size + 7) + 17 are needed. Lower these, or put a pooler between."
+    condition     = var.sql_max_connections >= 2 * var.max_instances * (var.database_pool_size + 10) + 17
+    error_message = "Too few: 2 x max_instances x (database_pool_size + 10) + 17 are needed. Lower these, or put a pooler between."
   }
 }
 
