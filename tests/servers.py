@@ -28,6 +28,7 @@ from app.answers.memory import Memory
 from app.commands.serve import connection_bounds
 from app.experiments.list import Filters, Position
 from app.http.callers import Identify
+from app.http.doorstep import Doorstep
 from app.http.parts import Parts
 from app.http.server import DrainingServer, bind, build
 from app.main import create_app
@@ -134,12 +135,12 @@ async def serving(
     async with contextlib.AsyncExitStack() as stack:
         spool = stack.enter_context(tempfile.TemporaryDirectory())
         chosen = Settings(**{**DEFAULTS, "database_url": dsn, "spool_dir": Path(spool), **settings})
-        journal = None
+        journal, doorstep = None, Doorstep()
         if dsn is None:
             journal = MemoryJournal()
             numbers = metrics.open_metrics(chosen, "test")
             parts = await identity.guarded(
-                await _in_memory(chosen, journal, numbers, stack),
+                await _in_memory(chosen, journal, numbers, doorstep, stack),
                 chosen,
                 Way("postgresql://nobody@127.0.0.1:1/none"),
                 stack,
@@ -147,12 +148,12 @@ async def serving(
             parts = metrics.joined(parts, chosen, numbers)
             drain: Callable[[float], Any] = parts.runs.drain
         else:
-            services = await stack.enter_async_context(wiring.open_services(chosen))
+            services = await stack.enter_async_context(wiring.open_services(chosen, doorstep))
             await eventually(lambda: "connecting" not in parts_state(services.parts))
             parts, drain = services.parts, services.drain
         parts = replace(parts, identify=identify or parts.identify)
         guarded = create_app(parts, guard_loopback=guard and chosen.auth == "off")
-        uvicorn = build(guarded, drain, chosen.shutdown_grace_s, connection_bounds(chosen))
+        uvicorn = build(guarded, drain, chosen.shutdown_grace_s, connection_bounds(chosen), doorstep)
         listener = stack.enter_context(contextlib.closing(bind("127.0.0.1", 0)))
         await _start(uvicorn, listener)
         stack.push_async_callback(_stop, uvicorn)
@@ -197,7 +198,7 @@ async def eventually(holds: Callable[[], object], within_s: float = 2.0) -> None
 
 
 async def _in_memory(
-    settings: Settings, journal: MemoryJournal, numbers: Metrics, stack: contextlib.AsyncExitStack
+    settings: Settings, journal: MemoryJournal, numbers: Metrics, doorstep: Doorstep, stack: contextlib.AsyncExitStack
 ) -> Parts:
     """The product's parts over a record in memory."""
     catalogue = models.open_catalogue(settings)
@@ -219,6 +220,8 @@ async def _in_memory(
     records = MemoryRecords(journal)
     protection = load.open_load(settings, stack)
     protection.tell(numbers.sources)
+    doorstep.watch(protection.gate, numbers.meters)
+    numbers.sources.ended = doorstep.notices
     parts = Parts(
         answers=answers.answers_of(settings, runs, answers.Before(NoUses(), protection.gate), cache, Nowhere()),
         runs=runs,

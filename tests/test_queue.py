@@ -43,10 +43,10 @@ def test_callers_take_turns() -> None:
 def test_places_that_are_held_count() -> None:
     """A caller with races under way lets another go first, until those end."""
     line = line_of("a", "b")
-    line.take(caller("a"))
+    line.take(caller("a"), 0.0)
     assert (place := line.next(0.1)) is not None
     assert place.caller.id == "b"
-    line.give_back(caller("a"), 1.0)
+    line.give_back(caller("a"), 0.0, 1.0)
     assert line.held == 1
 
 
@@ -81,7 +81,7 @@ def test_who_is_passed_over_rises() -> None:
         line.enter(Place(caller("top", 9), now * AGE_S, f"top {now}"), now * AGE_S)
         place = line.next(now * AGE_S)
         assert place is not None
-        line.give_back(place.caller, 0.0)
+        line.give_back(place.caller, now * AGE_S, now * AGE_S)
         if place.caller.id == "low":
             break
     assert now == 9
@@ -126,11 +126,24 @@ def test_no_more_wait_than_will_have_a_place() -> None:
     """A line takes as many as places will be free for in time, by how long places are held; one in any case."""
     for held_s, room in ((2.0, 5), (100.0, 1), (0.25, 20)):
         line = line_of(length=20)
-        line.take(caller("a"))
-        line.take(caller("a"))
-        line.give_back(caller("a"), held_s)
+        line.take(caller("a"), 0.0)
+        line.take(caller("a"), 0.0)
+        line.give_back(caller("a"), 0.0, held_s)
         for _ in range(30):
             line.enter(Place(caller("a"), 0.0, ""), 0.0)
+        assert line.waiting == room
+
+
+def test_no_more_wait_than_places_will_have_been_held_for_long() -> None:
+    """Places that were all taken a moment ago will not be free in time, however many there are; old ones will."""
+    for since, room in ((0.0, 1), (-2.0, 3)):  # in a calm, places last 3 s; one may wait for 2
+        line: Line[str] = Line(100, 2.0)
+        line.take(caller("a"), -6.0)
+        line.give_back(caller("a"), -6.0, -3.0)
+        for number in range(5):
+            line.take(caller("a"), since + number / 1000)
+        for _ in range(30):
+            line.enter(Place(caller("a"), 0.1, ""), 0.1)
         assert line.waiting == room
 
 
@@ -147,7 +160,7 @@ def test_a_flood_makes_room_for_others() -> None:
 def test_who_holds_places_makes_room_for_who_holds_none() -> None:
     """In a full line somebody whose caller holds places is displaced by somebody whose caller holds none."""
     line = line_of("a", length=1)
-    line.take(caller("a"))
+    line.take(caller("a"), 0.0)
     line._passed_over["a"] = 0.1  # as it is when it asks again
     displaced = line.enter(Place(caller("b"), 0.1, "b"), 0.1)
     assert displaced is not None
@@ -157,12 +170,12 @@ def test_who_holds_places_makes_room_for_who_holds_none() -> None:
 def test_a_standing_line_is_short() -> None:
     """A line that stands holds no more than will have a place within the moment that they may wait."""
     line = line_of("a")
-    for _ in range(100):
-        line.take(caller("a"))
-    line.give_back(caller("a"), 0.5)
+    for _ in range(200):
+        line.take(caller("a"), 0.0)
+    line.give_back(caller("a"), 0.0, 0.5)
     late = TIMEOUT_S + 0.1
     waiting = [line.enter(Place(caller("b"), late, ""), late) for _ in range(20)].count(None)
-    assert (waiting, line.waiting) == (2, 3)  # 99 places of half a second: 198 a second
+    assert (waiting, line.waiting) == (2, 3)  # 199 places of half a second: 398 a second
 
 
 def test_a_low_priority_makes_room_for_a_high_one() -> None:
@@ -190,6 +203,16 @@ def test_patience_comes_back_after_a_calm() -> None:
         line.enter(Place(caller("b"), now, "b"), now)
         assert line.patience_s(now) == patience_s
         assert line.next(now) is not None
+
+
+def test_a_moment_is_no_calm() -> None:
+    """A line that is empty for moments only, because so few may wait in it, stands like one that never is."""
+    line = line_of("a")
+    for turn in range(1, 12):
+        now = turn * TIMEOUT_S / 11
+        assert line.next(now) is not None
+        line.enter(Place(caller("b"), now + TIMEOUT_S / 20, "b"), now + TIMEOUT_S / 20)
+    assert line.patience_s(TIMEOUT_S * 1.1) == STANDING_S
 
 
 def test_leaving_twice_is_leaving_once() -> None:

@@ -7,6 +7,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from app.admission.ceiling import Ceiling
 from app.admission.gate import Pass, Spent
 from app.admission.queue import Line, Place
 from app.errors import Overloaded, QueueFull, QueueTimeout, Refusal, ShuttingDown
@@ -65,11 +66,12 @@ class Load:
     """
 
     def __init__(self, capacity: Capacity, strain: Strain = unstrained) -> None:
-        self._races = capacity.races
+        self._ceiling = Ceiling(capacity.races)
         self._strain = strain
         self._line: Line[asyncio.Future[None]] = Line(capacity.length, capacity.timeout_s)
         self._loop = asyncio.get_running_loop()
         self._closed = False
+        self._let_by = self._room = 0  # since the last look, while the loop is the bound
         self.refused: Counter[str] = Counter()
 
     @property
@@ -82,6 +84,20 @@ class Load:
         """How many places are taken."""
         return self._line.held
 
+    def turns_away(self) -> bool:
+        """Whether who comes now has no hope and need not be heard, because the loop is the bound.
+
+        As long as it is, no more are let by than there are places, to be refused inside for other reasons, or to need
+        none.
+        """
+        if self._closed or not self._ceiling.binding:
+            return False
+        if self._let_by < self._room:
+            self._let_by += 1
+            return False
+        self.refused[Overloaded.code] += 1
+        return True
+
     async def enter(self, caller: Caller, question: Question) -> Pass:
         """A place. Raises ShuttingDown, Overloaded, QueueFull, QueueTimeout, also for a client that left."""
         if self._closed:
@@ -89,9 +105,10 @@ class Load:
         strain = self._strain()
         if strain is not None:
             raise self._counted(Overloaded(f"{strain}; runs that are live go on, try again in a moment"))
-        if self._line.held < self._races:
-            self._line.take(caller)
-            return Admitted(self, caller, self._loop.time())
+        if self._line.held < self._ceiling.races:
+            now = self._loop.time()
+            self._line.take(caller, now)
+            return Admitted(self, caller, now)
         visit = VISIT.get() or Visit(self._loop.time())
         await self._wait(Place(caller, visit.since, self._loop.create_future()), visit, question.deadline_s)
         now = self._loop.time()
@@ -100,10 +117,21 @@ class Load:
     def release(self, caller: Caller, since: float) -> None:
         """A place that this caller has had since then is free."""
         now = self._loop.time()
-        self._line.give_back(caller, now - since)
-        while self._line.held < self._races and (place := self._line.next(now)) is not None:
+        self._line.give_back(caller, since, now)
+        self._room += self._line.held < self._ceiling.races
+        self._fill(now)
+
+    def look(self, late_s: float) -> None:
+        """The loop is so late: there may be fewer races now, or more again."""
+        self._ceiling.look(late_s, self._line.held)
+        self._let_by, self._room = 0, max(0, self._ceiling.races - self._line.held)
+        self._fill(self._loop.time())
+
+    def _fill(self, now: float) -> None:
+        """Give away what is free."""
+        while self._line.held < self._ceiling.races and (place := self._line.next(now)) is not None:
             if place.ticket.done():  # its wait is cancelled, and has not left the line yet
-                self._line.give_back(place.caller, 0.0)
+                self._line.give_back(place.caller, now, now)
             else:
                 place.ticket.set_result(None)
 

@@ -6,15 +6,17 @@ it was passed over, through its refusals too, so that nobody starves; and it fal
 that who asks much does not age by that.
 
 The line is full when more wait than may, or than there will be places for in time: so many are free in a while as
-there are, by how long one is held. When it is full a newcomer is sent away, unless somebody of a lower priority waits,
-or, among equals, somebody whose tenant holds more places, or whose caller holds and waits for more than the newcomer's
-would: who floods the line crowds out nobody else.
+there are, by how long one is held, and no more than have been held for long by then: when many were taken at one
+moment, nobody who waits a moment later gets one. When it is full a newcomer is sent away, unless somebody of a lower
+priority waits, or, among equals, somebody whose tenant holds more places, or whose caller holds and waits for more than
+the newcomer's would: who floods the line crowds out nobody else.
 
 A line that has not been empty for as long as one may wait in it is standing: to wait only makes answers later then,
 and not more. Whoever comes now may wait but a moment (STANDING_S), so that whoever is let in came just now and
 everybody else is told at once, until nobody had to wait for as long again.
 """
 
+from bisect import bisect_right, insort
 from collections import Counter, deque
 from collections.abc import Iterator
 from typing import Final, Generic, TypeVar
@@ -22,7 +24,8 @@ from typing import Final, Generic, TypeVar
 from app.question import Caller
 
 AGE_S: Final = 0.5
-STANDING_S: Final = 0.02
+STANDING_S: Final = 0.01
+CALM: Final = 0.1  # of the time that one may wait; a line that was empty for less was not empty
 NEWEST: Final = 0.05  # what the last race counts in the mean of how long they take
 PRIORITY: Final = 5  # of a caller that was granted none
 REMEMBERED: Final = 10_000  # callers that were passed over
@@ -53,6 +56,7 @@ class Line(Generic[T]):
         self._callers: Counter[str] = Counter()  # places held
         self._tenants: Counter[str] = Counter()
         self._numbers = 0
+        self._since: list[float] = []  # the places that are held, the oldest first
         self._lasts_s: float | None = None  # one place is held, on average
         self._filled_at = self._emptied_at = float("-inf")
         self._standing = False
@@ -61,15 +65,18 @@ class Line(Generic[T]):
 
     # -- places
 
-    def take(self, caller: Caller) -> None:
+    def take(self, caller: Caller, now: float) -> None:
         """The caller is given a place."""
         self.held += 1
+        insort(self._since, now)
         self._callers[caller.id] += 1
         self._tenants[_tenant(caller)] += 1
         self._passed_over.pop(caller.id, None)
 
-    def give_back(self, caller: Caller, held_s: float) -> None:
-        """One of the caller's places is free, which was held for so long."""
+    def give_back(self, caller: Caller, since: float, now: float) -> None:
+        """One of the caller's places is free, which was held since then."""
+        held_s = now - since
+        del self._since[max(0, bisect_right(self._since, since) - 1)]
         mean_s = held_s if self._lasts_s is None else self._lasts_s
         self._lasts_s = mean_s + NEWEST * (held_s - mean_s)
         self.held -= 1
@@ -90,7 +97,8 @@ class Line(Generic[T]):
             self.leave(loser, now)
         if not self.waiting:
             self._standing = self._standing and now - self._emptied_at < self._timeout_s
-            self._filled_at = now
+            if now - self._emptied_at >= CALM * self._timeout_s:
+                self._filled_at = now
         self._numbers += 1
         place.number = self._numbers
         self._of.setdefault(place.caller.id, deque()).append(place)
@@ -118,7 +126,7 @@ class Line(Generic[T]):
         heads = (line[0] for line in self._of.values())
         place = min(heads, key=lambda place: self._rank(place, now))
         self.leave(place, now)
-        self.take(place.caller)
+        self.take(place.caller, now)
         if place.caller.id in self._of:
             self._pass_over(place.caller.id, now)
         return place
@@ -137,7 +145,10 @@ class Line(Generic[T]):
         """How many may wait: no more than will have a place in time, as far as that can be told."""
         if not self._lasts_s:
             return self._length
-        return min(self._length, max(1, int(self.patience_s(now) * self.held / self._lasts_s)))
+        patience_s, lasts_s = self.patience_s(now), self._lasts_s
+        times, rest_s = divmod(patience_s, lasts_s)
+        due = times * self.held + bisect_right(self._since, now + rest_s - lasts_s)
+        return min(self._length, max(1, int(min(due, patience_s * self.held / lasts_s))))
 
     # -- order
 

@@ -17,8 +17,9 @@ import uvloop
 
 from app.failing import clear_errors
 from app.http.connection import Bounds
+from app.http.doorstep import Doorstep
 from app.http.opening import Opening
-from app.http.server import DrainingServer, bind, build, doors
+from app.http.server import DrainingServer, bind, build
 from app.logs import configure, log_the_uncaught
 from app.settings import Settings, read_settings
 
@@ -50,9 +51,10 @@ def serve() -> None:
 class House:
     """Everything behind the listening server, from when it is loaded until it is closed."""
 
-    def __init__(self, settings: Settings, opening: Opening, port: int) -> None:
+    def __init__(self, settings: Settings, opening: Opening, doorstep: Doorstep, port: int) -> None:
         self._settings = settings
         self._opening = opening
+        self._doorstep = doorstep
         self._port = port
         self._services: Any = None
         self._left = asyncio.Event()
@@ -61,7 +63,7 @@ class House:
     async def _live(self) -> None:
         wiring, main = await asyncio.to_thread(_load)
         settings = self._settings
-        async with wiring.open_services(settings) as services:
+        async with wiring.open_services(settings, self._doorstep) as services:
             guard = settings.loopback and settings.auth == "off"
             self._opening.open(main.create_app(services.parts, guard_loopback=guard))
             self._services = services
@@ -90,15 +92,15 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
     _raise_file_limit()
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None
-    opening = Opening()
-    house = House(settings, opening, listener.getsockname()[1])
-    server = build(opening, house.drain, settings.shutdown_grace_s, connection_bounds(settings))
+    opening, doorstep = Opening(), Doorstep()
+    house = House(settings, opening, doorstep, listener.getsockname()[1])
+    server = build(opening, house.drain, settings.shutdown_grace_s, connection_bounds(settings), doorstep)
     house.task.add_done_callback(partial(_stop, server, opening))
     signal.signal(signal.SIGTERM, partial(_cancel_soon, loop, task))  # once the server has let go of it
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup means it
         signal.signal(signal.SIGHUP, server.handle_exit)  # a terminal that closes is a stop like any other
     try:
-        await server.serve(sockets=doors(listener))
+        await server.serve(sockets=[listener])
     finally:
         await house.leave()
     logging.shutdown()

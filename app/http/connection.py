@@ -11,7 +11,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.errors import Overloaded
 from app.http.departure import CONNECTION
-from app.http.notices import Kind, Notices
+from app.http.doorstep import Doorstep, closing
+from app.http.notices import Kind
 
 MAX_HEAD_BYTES: Final = 64 * 1024
 MAX_HEADERS: Final = 256
@@ -38,14 +39,6 @@ class Parting(NamedTuple):
     close: Callable[[], None]
 
 
-def _closing(status: str, kind: str, body: str) -> bytes:
-    head = (
-        f"HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncontent-length: {len(body)}\r\nretry-after: 5\r\n"
-        "connection: close\r\n\r\n"
-    )
-    return (head + body).encode()
-
-
 _FULL_PROBLEM: Final = {
     "type": "about:blank",
     "title": Overloaded.title,
@@ -53,8 +46,8 @@ _FULL_PROBLEM: Final = {
     "detail": "too many connections are open (LOAD_MAX_CONNECTIONS)",
     "code": Overloaded.code,
 }
-FULL: Final = _closing("503 Service Unavailable", "application/problem+json", json.dumps(_FULL_PROBLEM))
-LATE: Final = _closing("408 Request Timeout", "text/plain", "The head of the request did not come in time.")
+FULL: Final = closing("503 Service Unavailable", "application/problem+json", json.dumps(_FULL_PROBLEM))
+LATE: Final = closing("408 Request Timeout", "text/plain", "The head of the request did not come in time.")
 
 
 class Protocol(HttpToolsProtocol):
@@ -67,20 +60,21 @@ class Protocol(HttpToolsProtocol):
 
     # Beside the parent's dict, which with so many more names would be too large to share its keys.
     __slots__ = (
-        "_bounds", "_head_bytes", "_head_watch", "_linger", "_linger_watch", "_lost", "_notices", "_pending", "_stage",
-        "_unread", "_watch",
+        "_bounds", "_doorstep", "_head_bytes", "_head_watch", "_linger", "_linger_watch", "_lost", "_pending", "_stage",
+        "_turned_away", "_unread", "_watch",
     )  # fmt: skip
 
-    def __init__(self, *args: Any, bounds: Bounds, notices: Notices, **kwargs: Any) -> None:  # noqa: ANN401  # uvicorn's own
+    def __init__(self, *args: Any, bounds: Bounds, doorstep: Doorstep, **kwargs: Any) -> None:  # noqa: ANN401  # uvicorn's own
         super().__init__(*args, **kwargs)
         self._bounds = bounds
-        self._notices = notices
+        self._doorstep = doorstep
         self._pending = 0  # bytes since a head or a part of a body was whole
         self._head_bytes = 0
         self._stage: Literal["head", "body", "between"] = "between"
         self._unread = 0
         self._watch: asyncio.TimerHandle | None = None
         self._head_watch: asyncio.TimerHandle | None = None
+        self._turned_away = False
         self._linger = 0
         self._linger_watch: asyncio.TimerHandle | None = None
         self._lost: asyncio.Future[None] = self.loop.create_future()
@@ -148,12 +142,20 @@ class Protocol(HttpToolsProtocol):
             self._refuse("head_large", "The head of the request is too large.")
         elif len(self.pipeline) >= MAX_PIPELINED:
             self._end("pipelined", abort=True)
+        elif not self._answering and self._doorstep.turns_away(self.parser.get_method(), self.url, self.headers):
+            self._turn_away()
         else:
             self._stage = "body"
             super().on_headers_complete()
             if not self.cycle.keep_alive:
                 parting = Parting(self.transport.write, self.transport.is_closing, self._part)
                 self.cycle.transport = parting  # type: ignore[assignment]  # all that a cycle needs of one
+
+    def _turn_away(self) -> None:
+        """Answer at once, and end with the request."""
+        self._stage, self._turned_away = "body", True
+        self.transport.write(self._doorstep.refusal(self._who))
+        self._let_finish()
 
     def _watch_head(self) -> None:
         self._head_watch = self.loop.call_later(self._bounds.head_timeout_s, self._head_late)
@@ -177,14 +179,14 @@ class Protocol(HttpToolsProtocol):
             self._linger -= len(body)
             if self._linger < 0:
                 self._drop_body()
-        if not self.transport.is_closing():
+        if not self._turned_away and not self.transport.is_closing():
             super().on_body(body)
 
     def on_message_complete(self) -> None:
         """The request is whole. Reading goes on, to see the client leave, unless requests wait for their turn."""
         self._pending = 0
         self._stage = "between"
-        if self._linger_watch is not None and not self.cycle.keep_alive:
+        if self._linger_watch is not None and (self._turned_away or not self.cycle.keep_alive):
             self.transport.close()
         self._end_linger()
         if not self.transport.is_closing():
@@ -217,10 +219,14 @@ class Protocol(HttpToolsProtocol):
         """A response is in the buffer as a whole, perhaps before its request."""
         super().on_response_complete()
         if self._stage == "body" and not self._answering and not self.transport.is_closing():
-            self._end_linger()
-            self._linger = LINGER_BYTES
-            self._linger_watch = self.loop.call_later(LINGER_S, self._drop_body)
+            self._let_finish()
         self._begin_watch()
+
+    def _let_finish(self) -> None:
+        """A client sees the answer when it may send the rest of its request."""
+        self._end_linger()
+        self._linger = LINGER_BYTES
+        self._linger_watch = self.loop.call_later(LINGER_S, self._drop_body)
 
     def pause_writing(self) -> None:
         """The buffer is full; the response waits."""
@@ -262,6 +268,10 @@ class Protocol(HttpToolsProtocol):
             self._head_watch.cancel()
             self._head_watch = None
 
+    @property
+    def _who(self) -> str:
+        return self.client[0] if self.client else "a socket"
+
     def _refuse(self, kind: Kind, why: str) -> None:
         """Say why unless an answer is under way, and hang up."""
         if self.transport.is_closing():
@@ -274,7 +284,7 @@ class Protocol(HttpToolsProtocol):
 
     def _end(self, kind: Kind, *, abort: bool = False) -> None:
         """Close the connection, at once or behind what was written, and have that told."""
-        self._notices.tell(kind, self.client[0] if self.client else "a socket")
+        self._doorstep.notices.tell(kind, self._who)
         if abort:
             self.transport.abort()
         else:

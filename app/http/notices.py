@@ -10,7 +10,14 @@ logger = logging.getLogger(__name__)
 EVERY_S: Final = 10.0
 
 Kind = Literal[
-    "malformed", "head_late", "head_large", "never_read", "body_unwanted", "pipelined", "too_many_connections"
+    "malformed",
+    "head_late",
+    "head_large",
+    "never_read",
+    "body_unwanted",
+    "pipelined",
+    "too_many_connections",
+    "overloaded",
 ]
 WORDS: Final[dict[Kind, str]] = {
     "malformed": "what came is no HTTP/1.1",
@@ -20,6 +27,7 @@ WORDS: Final[dict[Kind, str]] = {
     "body_unwanted": "the client went on with a body that had been refused",
     "pipelined": "too many requests came before their answers",
     "too_many_connections": "too many connections are open (LOAD_MAX_CONNECTIONS)",
+    "overloaded": "the server has more to do than it can (LOAD_MAX_RACES, LOAD_MAX_LAG_S)",
 }
 
 
@@ -30,7 +38,7 @@ class Notices:
     """
 
     def __init__(self) -> None:
-        self.counts: Counter[Kind] = Counter()
+        self.counts: Counter[str] = Counter()
         self._untold: dict[Kind, int] = {}
 
     def tell(self, kind: Kind, client: str) -> None:

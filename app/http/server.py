@@ -14,14 +14,14 @@ from starlette.types import ASGIApp
 from uvicorn import Config, Server
 
 from app.errors import StartupError
+from app.http.accepting import Accepting
 from app.http.connection import Bounds, Protocol
-from app.http.notices import Notices
+from app.http.doorstep import Doorstep
 
 log = logging.getLogger(__name__)
 
 CLOSE_S = 1.0  # for connections to close once every stream has ended
 BACKLOG = 4096
-ACCEPTS: Final = 16  # connections in one turn of the loop
 VANISHED_S: Final = 30.0  # at least, until a client that confirms nothing is given up
 DEFAULT_BOUNDS: Final = Bounds()
 # When a connection on which nothing is said is asked for a sign of life, how often and how many times.
@@ -48,10 +48,16 @@ class DrainingServer(Server):
         await super()._serve(sockets)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen."""
+        """Listen on these."""
+        await super().startup([])  # which knows only the loop's own way to take connections in
         for listener in sockets or ():
             _notice_the_vanished(listener, max(VANISHED_S, self._send_timeout_s))
-        await super().startup(sockets)
+            self.servers.append(Accepting(listener, self._protocol))  # type: ignore[arg-type]  # all that uvicorn needs of one
+
+    def _protocol(self) -> asyncio.Protocol:
+        """For one connection."""
+        make: Callable[..., asyncio.Protocol] = self.config.http_protocol_class
+        return make(config=self.config, server_state=self.server_state, app_state={})
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Called by the interpreter between two steps of the main thread."""
@@ -91,16 +97,6 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-def doors(listener: socket.socket) -> list[socket.socket]:
-    """The listener, and copies of it that the server closes with it.
-
-    uvloop accepts one connection of a listener in each turn of its loop. When turns are long, because much is to be
-    done or the machine is busy, newcomers would stand before the door for seconds, and be told so late that there is
-    no room.
-    """
-    return [listener, *(listener.dup() for _ in range(ACCEPTS - 1))]
-
-
 def _notice_the_vanished(listener: socket.socket, after_s: float) -> None:
     """Connections whose client vanished without a word end, those with something to send after that many seconds.
 
@@ -121,13 +117,17 @@ def _affordable(connections: int) -> int:
 
 
 def build(
-    app: ASGIApp, drain: Callable[[float], Awaitable[None]], grace_s: float, bounds: Bounds = DEFAULT_BOUNDS
+    app: ASGIApp,
+    drain: Callable[[float], Awaitable[None]],
+    grace_s: float,
+    bounds: Bounds = DEFAULT_BOUNDS,
+    doorstep: Doorstep | None = None,
 ) -> DrainingServer:
     """A server for the application, every option set on purpose; bounds: of each connection and of their number."""
     bounds = replace(bounds, connections=_affordable(bounds.connections))
     config = Config(
         app,
-        http=partial(Protocol, bounds=bounds, notices=Notices()),  # type: ignore[arg-type]  # called like the class
+        http=partial(Protocol, bounds=bounds, doorstep=doorstep or Doorstep()),  # type: ignore[arg-type]  # called like the class
         loop="auto",
         ws="none",
         lifespan="off",  # what is opened and closed is not the application's

@@ -26,6 +26,7 @@ class Lag:
         self._due = 0.0
         self._looks = 0
         self.memory_bytes = 0
+        self.listeners: list[Callable[[float], None]] = []
 
     def begin(self) -> None:
         """Look, again and again."""
@@ -58,6 +59,8 @@ class Lag:
         self._lags.append(lag)
         self._lately.append(lag)
         self._looks += 1
+        for tell in self.listeners:
+            tell(self.now_s)
         if self._looks % MEMORY_LOOKS == 0:
             self.memory_bytes = self._resident()
         self._arm()

@@ -118,6 +118,15 @@ class Queue(Protocol):
         ...
 
 
+class Ended(Protocol):
+    """Connections that the server ended, and questions that it did not listen to."""
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """How many, by why."""
+        ...
+
+
 @dataclass(slots=True)
 class Sources:
     """The parts that are asked; None: there is no such part.
@@ -136,6 +145,7 @@ class Sources:
     board: Board | None = None
     lag: Lag | None = None
     queue: Queue | None = None
+    ended: Ended | None = None
 
 
 def readings(of: Sources) -> list[Reading]:
@@ -231,6 +241,7 @@ def _protection(of: Sources) -> list[Reading]:
     lag = [] if of.lag is None else [("now", of.lag.now_s), ("p99", of.lag.p99_s)]
     states = {} if of.board is None else of.board.states()
     refused = {} if of.queue is None else dict(of.queue.refused)
+    ended = {} if of.ended is None else dict(of.ended.counts)
     return [
         Reading(_EXCEEDED, exceeded, "counter"),
         Reading(_RATED, exceeded, "counter"),
@@ -240,6 +251,7 @@ def _protection(of: Sources) -> list[Reading]:
         ),
         gauge("tandem_queue_waiting", "Questions that wait for a run.", 0 if of.queue is None else of.queue.waiting),
         counters("tandem_queue_refused_total", "Questions sent away before a race.", "reason", refused.items()),
+        counters("tandem_connections_ended_total", "Connections cut short.", "reason", ended.items()),
     ]
 
 

@@ -9,6 +9,7 @@ from functools import partial
 
 from app import __version__
 from app.admission.load import Load
+from app.http.doorstep import Doorstep
 from app.http.parts import Answers, Parts, Past
 from app.postgres.everybody import EverybodysRollups
 from app.postgres.experiments import Experiments
@@ -49,8 +50,11 @@ class Services:
 
 
 @contextlib.asynccontextmanager
-async def open_services(settings: Settings) -> AsyncIterator[Services]:
-    """Open every part, in the order in which they need each other; close them in the opposite one."""
+async def open_services(settings: Settings, doorstep: Doorstep | None = None) -> AsyncIterator[Services]:
+    """Open every part, in the order in which they need each other; close them in the opposite one.
+
+    doorstep: of the server that these are for.
+    """
     async with contextlib.AsyncExitStack() as stack:
         ground = await open_ground(settings, stack)
         around = await open_around(settings, ground, stack)
@@ -63,6 +67,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         parts = await identity.guarded(parts, settings, ground.way, stack)
         parts = metrics.joined(parts, settings, around.numbers, ground.journal)
         services = Services(parts, ground.journal, around.guard.gate)
+        around.look_before(doorstep or Doorstep())
         background(stack, around.numbers.look_again(), "sizes of levels")
         stack.push_async_callback(services.drain, 0.0)
         yield services

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from app import __version__
 from app.admission.gate import Gate
 from app.admission.sparing import Sparing as Counters
+from app.http.doorstep import Doorstep
 from app.reasoning.runs import Keep
 from app.settings import Settings
 from app.telemetry.metrics import Metrics
@@ -38,6 +39,11 @@ class Around:
     def listeners(self) -> tuple[Keep, ...]:
         """Who is told of the end of a run, besides who keeps answers."""
         return (self.numbers.meters.keep, self.spans.keep, self.condition.lately.keep, *self.sparing.listeners)
+
+    def look_before(self, doorstep: Doorstep) -> None:
+        """Who cannot be let in is turned away there, and what happens there is counted."""
+        doorstep.watch(self.guard.gate, self.numbers.meters)
+        self.numbers.sources.ended = doorstep.notices
 
     @property
     def counters(self) -> Counters | None:

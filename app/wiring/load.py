@@ -39,6 +39,7 @@ def open_load(settings: Settings, stack: AsyncExitStack) -> Protection:
     stack.callback(lag.end)
     capacity = Capacity(settings.load_max_races, settings.queue_length, settings.queue_timeout_s)
     gate = Load(capacity, strain_of(lag, settings.load_max_lag_s, settings.load_max_memory_bytes))
+    lag.listeners.append(gate.look)
     return Protection(gate, None if settings.auth == "off" else Streams(settings.load_streams_per_caller), lag)
 
 
