@@ -18,6 +18,7 @@ from app.http import connection, notices
 from app.http.connection import MAX_HEADERS, MAX_PIPELINED, Bounds
 from app.http.notices import Notices
 from app.http.server import build
+from app.http.stream import WRITE_BYTES
 
 QUESTION = post(b'{"input": "Why?", "cache": "off"}')
 LIVE = head("GET", "/health/live")
@@ -60,6 +61,19 @@ async def _hear(reader: asyncio.StreamReader) -> bytes:
         while piece := await reader.read(65_536):
             heard += piece
     return heard
+
+
+def watched(monkeypatch: pytest.MonkeyPatch, callback: str) -> list[bytes]:
+    """What the parser goes on to tell the protocol by that callback."""
+    seen, original = [], getattr(connection.Protocol, callback)
+
+    def tell(self: connection.Protocol, *told: bytes) -> None:
+        """Note it, and pass it on."""
+        seen.append(told[0])
+        original(self, *told)
+
+    monkeypatch.setattr(connection.Protocol, callback, tell)
+    return seen
 
 
 SLOW_HEADS = {
@@ -159,6 +173,16 @@ async def test_too_many_headers_are_refused(count: int, caplog: pytest.LogCaptur
         assert (await tell(server.port, most)).status == 200
 
 
+async def test_a_head_is_not_read_beyond_its_bound(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of ten thousand headers that came in one read those beyond the bound are not even parsed."""
+    seen = watched(monkeypatch, "on_header")
+    async with besieged(caplog, "head of a request was too large") as server:
+        told = await tell(server.port, b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"a:\r\n" * 10_000 + b"\r\n")
+        assert (told.status, len(seen)) == (400, MAX_HEADERS + 1)
+
+
 async def test_a_flood_of_pipelined_requests_is_cut_off(caplog: pytest.LogCaptureFixture) -> None:
     """A client that sends requests and waits for no answer is cut off beyond a few; that few are all answered."""
     async with besieged(caplog, "before their answers") as server:
@@ -167,6 +191,18 @@ async def test_a_flood_of_pipelined_requests_is_cut_off(caplog: pytest.LogCaptur
         async with dialled(server.port, LIVE * 5000) as (reader, _):
             with contextlib.suppress(ConnectionError):
                 await reader.read()
+
+
+async def test_what_lies_behind_the_end_is_not_read(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a flood that came in one read no request is parsed any more once the connection has ended."""
+    seen = watched(monkeypatch, "on_url")
+    async with besieged(caplog, "before their answers") as server, dialled(server.port, LIVE * 2000) as (reader, _):
+        with contextlib.suppress(ConnectionError):
+            await reader.read()
+        flood = len(seen)
+    assert flood < MAX_PIPELINED * 4
 
 
 async def test_refusals_do_not_cut_into_a_stream(caplog: pytest.LogCaptureFixture) -> None:
@@ -225,6 +261,23 @@ async def test_a_client_that_never_reads_is_cut_off(caplog: pytest.LogCaptureFix
             await asyncio.get_running_loop().sock_sendall(deaf, request)
             await eventually(lambda: server.connections)
             await eventually(lambda: server.connections == 0)
+
+
+async def test_who_does_not_read_costs_one_write(caplog: pytest.LogCaptureFixture) -> None:
+    """Of megabytes that a client does not read the server holds one write beside the log, not all of them again."""
+    long = {"model": "scripted:long?first=0&gap=0&tokens=15000"}
+    request = post(json.dumps({"input": "Why?", "cache": "off", "fast": long, "slow": long}).encode())
+    async with besieged(caplog, disconnect_grace_s=0) as server:
+        with socket.socket() as deaf:
+            deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            deaf.setblocking(False)
+            await asyncio.get_running_loop().sock_connect(deaf, ("127.0.0.1", server.port))
+            await asyncio.get_running_loop().sock_sendall(deaf, request)
+            await eventually(lambda: server.connections)
+            [protocol] = server.uvicorn.server_state.connections
+            await eventually(protocol.transport.get_write_buffer_size, 10.0)
+            await eventually(lambda: not server.runs.live, 10.0)
+            assert 0 < protocol.transport.get_write_buffer_size() < 2 * WRITE_BYTES
 
 
 async def test_more_connections_than_may_be_are_told(caplog: pytest.LogCaptureFixture) -> None:

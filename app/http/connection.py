@@ -109,7 +109,9 @@ class Protocol(HttpToolsProtocol):
     # -- the head
 
     def on_message_begin(self) -> None:
-        """A head begins."""
+        """A head begins. Behind the end of a connection nothing does, however much of it came in one read."""
+        if self.transport.is_closing():
+            raise ConnectionAbortedError
         super().on_message_begin()
         self.scope["extensions"] = {CONNECTION: {"lost": self._lost}}
         self._head_bytes = 0
@@ -125,10 +127,10 @@ class Protocol(HttpToolsProtocol):
         if self._stage == "body":
             return
         self._head_bytes += len(name) + len(value) + LINE_BYTES
-        if len(self.headers) < MAX_HEADERS:
-            super().on_header(name, value)
-        else:
-            self._head_bytes += MAX_HEAD_BYTES
+        if len(self.headers) >= MAX_HEADERS or self._head_bytes > MAX_HEAD_BYTES:
+            self._refuse("head_large", "The head of the request is too large.")
+            raise ConnectionAbortedError  # the parser would go on to the end of what came
+        super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """The head is whole; a request begins, unless the head was too large."""

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from sse_starlette import EventSourceResponse
 from starlette.responses import Response
@@ -25,6 +25,9 @@ class Place(NamedTuple):
 
     after: int = -1
     guest: bool = False
+
+
+WRITE_BYTES: Final = 256 * 1024  # in one write: what a client does not read is to lie in the log alone
 
 
 class RunStream(EventSourceResponse):
@@ -67,7 +70,7 @@ class RunStream(EventSourceResponse):
         """Send what is ready until the log ends or the client is gone."""
         reader = self._reader
         while not self._gone:
-            block = reader.take()
+            block = reader.take(WRITE_BYTES)
             ended = reader.ended
             if not block and not ended:
                 if not self._ping_due:

@@ -92,9 +92,9 @@ class Log:
         """At which byte of the log event number seq begins; the end of the log when there is no such event yet."""
         return self._ends[min(seq, len(self)) - 1] if seq else 0
 
-    def since(self, begin: int) -> bytes:
-        """The log from that byte on."""
-        return bytes(memoryview(self._bytes)[begin:])
+    def since(self, begin: int, most: int | None = None) -> bytes:
+        """The log from that byte on, or so many bytes of it."""
+        return bytes(memoryview(self._bytes)[begin : None if most is None else begin + most])
 
     @property
     def size(self) -> int:
@@ -123,9 +123,9 @@ class Reader:
         self._waiter: asyncio.Future[None] | None = None
         self.guest = guest
 
-    def take(self) -> bytes:
-        """Everything not yet read, in one piece; empty when there is nothing new."""
-        fresh = self._log.since(self._taken)
+    def take(self, most: int | None = None) -> bytes:
+        """Everything not yet read, in one piece, or so many bytes of it; empty when there is nothing new."""
+        fresh = self._log.since(self._taken, most)
         self._taken += len(fresh)
         return fresh
 
