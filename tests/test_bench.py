@@ -12,6 +12,9 @@ import pytest
 import pytest_asyncio
 
 from bench.answers import Timed, body_of
+from bench.attacks import ATTACKS
+from bench.dashboard import filled, queries
+from bench.hostile import Felt, counted
 from bench.load import Job, Load
 from bench.plan import read_answer
 from bench.processes import environment
@@ -114,3 +117,35 @@ def test_a_hit_from_another_level_is_no_hit() -> None:
     assert Timed("memory", [3.0, 3.1, 9.0], [2.5, 2.6, 2.7], misses=0).good
     assert not Timed("memory", [3.0, 3.1, 9.0], [2.5, 2.6, 2.7], misses=1).good
     assert not Timed("memory", [3.0, 3.7, 9.0], [2.5, 2.6, 2.7], misses=0).good
+
+
+def test_an_attack_that_leaves_something_is_told() -> None:
+    """Each bound of an attack is held by itself: what an honest client felt, and what was left behind."""
+    good: dict[str, Any] = {
+        "name": "x", "lasted_s": 2.0, "calm_ms": 50.0, "first_ms": 120.0, "answered": 9, "failed": 0,
+        "grown_mib": 10.0, "files_left": 0, "busy_left": 0, "lines": 3, "counted": 5.0,
+    }  # fmt: skip
+    assert Felt(**good).broken() == []
+    worse = {"first_ms": 900.0, "failed": 1, "grown_mib": 500.0, "files_left": 30, "busy_left": 1, "lines": 90}
+    for name, value in {**worse, "counted": 0.0}.items():
+        assert len(Felt(**{**good, name: value}).broken()) == 1
+
+
+def test_what_is_counted_is_the_sum_of_its_samples() -> None:
+    """A scrape is read by a part of a line; comments and buckets do not count, nor does any other reason."""
+    scraped = b"""# TYPE t_total counter
+t_total{reason="a"} 2.0
+t_total{reason="a",more="b"} 3.0
+t_total{reason="b"} 7.0
+"""
+    assert counted(scraped, 'reason="a"') == 5.0
+    assert len({attack.name for attack in ATTACKS}) == len(ATTACKS) >= 18
+
+
+def test_a_query_of_the_dashboard_has_no_variable_left() -> None:
+    """Every query of every panel is filled in, and a variable that nobody knows is no query."""
+    board = json.loads((ROOT / "deploy" / "monitoring" / "dashboard.json").read_text())
+    assert len(queries(board)) > 50
+    assert filled('rate(x{instance=~"$instance"}[$__rate_interval])') == 'rate(x{instance=~".*"}[20s])'
+    with pytest.raises(ValueError, match="not known"):
+        filled("x{a=$other}")

@@ -1,4 +1,4 @@
-"""Takes in connections: all that wait, in one turn of the loop."""
+"""Takes in connections: many that wait, in one turn of the loop."""
 
 import asyncio
 import logging
@@ -8,7 +8,7 @@ from typing import Final
 
 log = logging.getLogger(__name__)
 
-AT_ONCE: Final = 128  # in one turn; who is behind them is taken in the next
+AT_ONCE: Final = 64  # in one turn, which stays short for who is inside; who is behind them is taken in the next
 REST_S: Final = 1.0  # after the system had no file, or no memory, for one more
 
 
