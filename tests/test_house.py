@@ -1,6 +1,7 @@
 """The rules of the house that no linter holds: sizes, imports, excepts, and what no file may contain."""
 
 import ast
+import functools
 import re
 import subprocess
 import tomllib
@@ -36,9 +37,21 @@ FORBIDDEN = {
 def nodes(kind: type[Node]) -> Iterator[tuple[Path, Node]]:
     """Every node of one kind in app/, with its file."""
     for path in SOURCES:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in everything_in(path):
             if isinstance(node, kind):
                 yield path, node
+
+
+@functools.cache
+def parsed(path: Path) -> ast.Module:
+    """A file of app/; no test writes one."""
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@functools.cache
+def everything_in(path: Path) -> tuple[ast.AST, ...]:
+    """Every node of a file."""
+    return tuple(ast.walk(parsed(path)))
 
 
 def at(path: Path, node: ast.stmt | ast.expr | ast.excepthandler) -> str:
@@ -99,7 +112,7 @@ def test_no_function_is_longer_than_40_lines() -> None:
 
 def test_every_file_says_what_it_is_for() -> None:
     """A Python file of app/ that has any code begins with a docstring."""
-    modules = ((path, ast.parse(path.read_text(encoding="utf-8"))) for path in SOURCES)
+    modules = ((path, parsed(path)) for path in SOURCES)
     assert [str(p.relative_to(ROOT)) for p, module in modules if module.body and not ast.get_docstring(module)] == []
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from fake_openai import fake_openai
 from local_models import open_local, until_idle
 from vertex_models import fake_vertex, open_vertex
@@ -22,6 +23,8 @@ from app.question import Message
 
 PROMPT = Prompt((Message("user", "What is the capital of France?"),), max_output_tokens=40, temperature=0.0)
 CLOSE_S = 0.25
+LOCAL = ProviderOptions()  # one child of the local model serves every test of this file, in one event loop
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @dataclass(frozen=True)
@@ -109,7 +112,7 @@ async def local_rig(situation: str) -> AsyncIterator[Rig]:
     """The real SmolLM2, which only ever answers."""
     if situation not in {"answers", "trickles"}:
         pytest.skip("a real model cannot be told to misbehave")
-    model = open_local()
+    model = open_local(LOCAL)
     await model.warm()
     yield Rig(model, lambda: until_idle(model), lambda: 0)
     await model.close()
@@ -145,9 +148,20 @@ MODELS: dict[str, Callable[[str], AbstractAsyncContextManager[Rig]]] = {
 Build = Callable[[str], AbstractAsyncContextManager[Rig]]
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def loaded() -> AsyncIterator[None]:
+    """The child of the local model stays up between two tests: somebody holds it."""
+    holder = open_local(LOCAL)
+    await holder.warm()
+    yield
+    await holder.close()
+
+
 @pytest.fixture(params=MODELS)
 def build(request: pytest.FixtureRequest) -> Build:
     """One provider after the other."""
+    if request.param == "local":
+        request.getfixturevalue("loaded")
     return MODELS[request.param]
 
 
