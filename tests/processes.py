@@ -14,6 +14,7 @@ from pathlib import Path
 
 import httpx
 from databases import short_folder
+from forks import SAFE, Forked, nursery
 
 from app.postgres.postmaster import end_orphan, lines_of
 
@@ -28,20 +29,26 @@ LONG = {"FAST_MODEL": f"scripted:fast{ENDLESS}", "SLOW_MODEL": f"scripted:slow{E
 class Process:
     """One server, from its start to its end. A negative exit code is the signal that ended it, as in subprocess."""
 
-    def __init__(self, home: Path, settings: dict[str, str]) -> None:
+    def __init__(self, home: Path, settings: dict[str, str], *, forked: bool = True) -> None:
         self.home = home
         self._said = tempfile.TemporaryFile()  # noqa: SIM115  # closed by end()
         self._last_words: str | None = None
-        self._child = subprocess.Popen(
+        self._child = self._fork(settings) if forked and SAFE else self._start(settings)
+        self.pid = self._child.pid
+
+    def _fork(self, settings: dict[str, str]) -> Forked:
+        return nursery().start(["serve"], environment(self.home, settings), self._said)
+
+    def _start(self, settings: dict[str, str]) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
             [sys.executable, "-m", "app.cli", "serve"],
-            env=environment(home, settings),
+            env=environment(self.home, settings),
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
             stdout=self._said,
             stderr=self._said,
             start_new_session=True,
         )
-        self.pid = self._child.pid
 
     @property
     def stderr(self) -> str:
@@ -133,9 +140,9 @@ def environment(home: Path, settings: dict[str, str]) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def starting(home: Path, **settings: str) -> Iterator[Process]:
-    """A server that may not be ready yet, or never be; it ends with the block."""
-    process = Process(home, settings)
+def starting(home: Path, *, forked: bool = True, **settings: str) -> Iterator[Process]:
+    """A server that may not be ready yet, or never be; it ends with the block. forked: where a fork is safe."""
+    process = Process(home, settings, forked=forked)
     try:
         yield process
     finally:
@@ -143,9 +150,9 @@ def starting(home: Path, **settings: str) -> Iterator[Process]:
 
 
 @contextlib.contextmanager
-def running(home: Path, **settings: str) -> Iterator[Process]:
+def running(home: Path, *, forked: bool = True, **settings: str) -> Iterator[Process]:
     """A server that is ready; it ends with the block. The home, and what a killed server leaves there, stay."""
-    with starting(home, **settings) as process:
+    with starting(home, forked=forked, **settings) as process:
         process.until_ready()
         yield process
 
