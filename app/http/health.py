@@ -5,12 +5,13 @@ from typing import Any
 from fastapi import APIRouter
 from starlette.responses import JSONResponse
 
+from app.http.describe import REFUSALS
 from app.http.parts import Parts
 
 
 def router(parts: Parts) -> APIRouter:
     """The routes over these parts."""
-    routes = APIRouter(tags=["health"])
+    routes = APIRouter(tags=["health"], responses=REFUSALS)
 
     @routes.get("/health", include_in_schema=False)
     @routes.get("/health/", summary="Everything at a glance")
