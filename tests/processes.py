@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal
 
 import httpx
 from databases import short_folder
@@ -18,6 +19,7 @@ from forks import SAFE, Forked, nursery
 
 from app.postgres.postmaster import end_orphan, lines_of
 
+How = Literal["forked", "by name"]
 ROOT = Path(__file__).parent.parent
 READY_S = 30.0
 STOP_S = 15.0
@@ -29,11 +31,11 @@ LONG = {"FAST_MODEL": f"scripted:fast{ENDLESS}", "SLOW_MODEL": f"scripted:slow{E
 class Process:
     """One server, from its start to its end. A negative exit code is the signal that ended it, as in subprocess."""
 
-    def __init__(self, home: Path, settings: dict[str, str], *, forked: bool = True) -> None:
+    def __init__(self, home: Path, settings: dict[str, str], how: How = "forked") -> None:
         self.home = home
         self._said = tempfile.TemporaryFile()  # noqa: SIM115  # closed by end()
         self._last_words: str | None = None
-        self._child = self._fork(settings) if forked and SAFE else self._start(settings)
+        self._child = self._fork(settings) if how == "forked" and SAFE else self._start(settings)
         self.pid = self._child.pid
 
     def _fork(self, settings: dict[str, str]) -> Forked:
@@ -140,9 +142,9 @@ def environment(home: Path, settings: dict[str, str]) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def starting(home: Path, *, forked: bool = True, **settings: str) -> Iterator[Process]:
-    """A server that may not be ready yet, or never be; it ends with the block. forked: where a fork is safe."""
-    process = Process(home, settings, forked=forked)
+def starting(home: Path, how: How = "forked", /, **settings: str) -> Iterator[Process]:
+    """A server that may not be ready yet, or never be; it ends with the block. It is forked where a fork is safe."""
+    process = Process(home, settings, how)
     try:
         yield process
     finally:
@@ -150,9 +152,9 @@ def starting(home: Path, *, forked: bool = True, **settings: str) -> Iterator[Pr
 
 
 @contextlib.contextmanager
-def running(home: Path, *, forked: bool = True, **settings: str) -> Iterator[Process]:
+def running(home: Path, how: How = "forked", /, **settings: str) -> Iterator[Process]:
     """A server that is ready; it ends with the block. The home, and what a killed server leaves there, stay."""
-    with starting(home, forked=forked, **settings) as process:
+    with starting(home, how, **settings) as process:
         process.until_ready()
         yield process
 

@@ -19,7 +19,7 @@ from cutting import cutting
 from playwright.async_api import Page, Route
 from processes import ROOT, Process, environment, fresh_home, running
 
-from app.http.edge import CSP
+from app.http.carried import CSP
 
 FOLDER = ROOT / "tests/clients/js"
 SUITES = ["parser.test.mjs", "run.test.mjs"]
