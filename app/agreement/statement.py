@@ -5,6 +5,7 @@ that the text shows), or merely `told`. Where two readings are possible there is
 """
 
 import re
+from itertools import islice
 from typing import Final, Literal, NamedTuple
 
 from app.agreement.dates import dates, starts_month
@@ -69,7 +70,6 @@ _JOINED: Final = re.compile(r"\W{0,3}(?:[^\W\d_]+\s+)?(?:and|or|to|und|et|y|[-â€
 
 _AND_BEFORE: Final = re.compile(r"\d(?:\W{0,2}\s[^\W\d_]+)?\s*(?:,|&|\b(?:and|or|to|und|et|y))\s+(?:and\s+)?\S?$")
 
-
 Strength = Literal["marked", "derived", "told"]
 
 
@@ -117,7 +117,7 @@ def statement(text: str) -> Statement | None:
 
 def _crowded(sentence: str) -> bool:
     """Whether there are so many numbers in a sentence that it states none of them, and calculates nothing."""
-    return "=" not in sentence and len(_DIGITS.findall(sentence)) > _CROWD
+    return "=" not in sentence and next(islice(_DIGITS.finditer(sentence), _CROWD, None), None) is not None
 
 
 def unit_elsewhere(text: str, wanted: Statement) -> str:

@@ -123,7 +123,7 @@ class Lane:
         for kind, text in said:
             if not text.isspace():
                 if self._progress_at is None:
-                    self._arm(now)  # the idle limit may be shorter than what was left of the first token's
+                    self._arm(now + self._ask.idle_timeout_s)  # may be less than what was left for the first token
                 self._progress_at = now
                 if kind == "answer":
                     self._ttft = now - self._started
@@ -143,6 +143,7 @@ class Lane:
 
     def _tick(self) -> None:
         """One timer for all limits: when it fires early, because there was progress, it is set anew."""
+        self._timer = None
         if self.ended.done():
             return
         silence = self._ask.first_token_timeout_s if self._progress_at is None else self._ask.idle_timeout_s
@@ -160,7 +161,10 @@ class Lane:
         self.end("timeout", reason, _TIMEOUTS[reason], retryable=True)
 
     def _arm(self, due: float) -> None:
+        """See to it that the limits are looked at by then; earlier is as good."""
         if self._timer is not None:
+            if self._timer.when() <= due:
+                return
             self._timer.cancel()
         self._timer = self._run.loop.call_at(due, self._tick)
 

@@ -3,7 +3,6 @@
 import asyncio
 from array import array
 from collections.abc import Iterable, Iterator, Set
-from itertools import accumulate
 from typing import Literal
 
 from app.question import Caller
@@ -47,10 +46,12 @@ class Log:
         self._wake()
 
     def _push(self, block: bytes, lengths: Iterable[int]) -> None:
-        ends = list(accumulate(lengths, initial=len(self._bytes)))[1:]
+        end, now = len(self._bytes), self.elapsed_ms()
         self._bytes += block
-        self._ends.extend(ends)
-        self.at_ms.extend([self.elapsed_ms()] * len(ends))
+        for length in lengths:
+            end += length
+            self._ends.append(end)
+            self.at_ms.append(now)
 
     def _close(self) -> None:
         self.closed = True

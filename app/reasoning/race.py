@@ -11,7 +11,6 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from app.agreement import compare
 from app.events import Agreement, AuditState, Change, Done, FinalAnswer, LaneEnd, Preliminary, Start, Usage
@@ -98,15 +97,18 @@ class Race:
     async def _await_verdict(self) -> Verdict:
         """Wait for lanes to end or for a stop, noting ends as they come, until the rules settle the run."""
         run, lanes = self.run, self.lanes
+        news = asyncio.Event()
+        for future in (run.stopping, lanes["fast"].ended, lanes["slow"].ended):
+            future.add_done_callback(lambda _: news.set())
         while True:
+            news.clear()
             for lane in sorted(lanes.values(), key=lambda lane: lane.ended_at or 0.0):
                 self._report(lane)
             cause = run.stopping.result() if run.stopping.done() else None
             verdict = settle(lanes["fast"].state, lanes["slow"].state, cause)
             if verdict is not None:
                 return verdict
-            waiting: set[asyncio.Future[Any]] = {lane.ended for lane in lanes.values() if not lane.ended.done()}
-            await asyncio.wait({run.stopping, *waiting}, return_when=asyncio.FIRST_COMPLETED)
+            await news.wait()
 
     def _report(self, lane: Lane) -> None:
         """Say how a lane ended, once; before that, of a fast lane that completed, the preliminary answer."""
