@@ -30,16 +30,14 @@ _NO_MARK = r"\w\s\x00-\x7f"
 _PERHAPS_MARKS = re.compile(rf"(?<![^{_NO_MARK}])[^{_NO_MARK}]{{{MARKS_MAX + 1},}}")
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(msgspec.Struct, frozen=True):
     """One turn of the conversation that is asked about."""
 
     role: Role
     content: str
 
 
-@dataclass(frozen=True, slots=True)
-class LaneAsk:
+class LaneAsk(msgspec.Struct, frozen=True):
     """What one lane is to do. Times in seconds; None leaves the choice to the model's provider."""
 
     model: str
@@ -50,8 +48,7 @@ class LaneAsk:
     temperature: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Labels:
+class Labels(msgspec.Struct, frozen=True):
     """What an experimenter writes on a run, to find it again."""
 
     experiment: str | None = None
@@ -102,8 +99,7 @@ class Key(NamedTuple):
     fingerprint: str
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(msgspec.Struct, frozen=True):
     """A valid question with every default filled in; deadline_s bounds the whole run, in seconds."""
 
     messages: tuple[Message, ...]

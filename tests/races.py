@@ -2,10 +2,11 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from journals import MemoryJournal
+from msgspec.structs import replace
 
 from app.events import parse
 from app.llm.allowed import Allowed

@@ -1,11 +1,11 @@
 """What the store of runs does when the network, the server or the data are ill."""
 
 import asyncio
-import dataclasses
 import random
 from urllib.parse import urlsplit
 
 import entries
+import msgspec
 import pytest
 from filing import VisibleRunStore, do, filed, poisoned, value
 
@@ -58,7 +58,7 @@ POISONOUS = {
     "a number beyond 64 bits": entries.closing(cost_nano=2**70),
     "a number beyond the column": entries.closing(at_ms=(2**40,)),
     "a deadline that is no number": entries.opening(
-        question=dataclasses.replace(entries.question(), deadline_s=float("nan"))
+        question=msgspec.structs.replace(entries.question(), deadline_s=float("nan"))
     ),
     "a label beyond an index": entries.opening(question=entries.question(labels=Labels(experiment=NOISE))),
 }

@@ -5,13 +5,13 @@ import subprocess
 import sys
 import time
 import unicodedata
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from app.question import LANES, Caller, Labels, LaneAsk, LaneName, Message, Question, scope_of
 

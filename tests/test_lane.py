@@ -4,11 +4,11 @@ import asyncio
 import threading
 from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any, Final
 
 import pytest
 from clock import jump
+from msgspec.structs import replace
 from races import ALICE, Event, Fake, events, question, said
 
 from app.errors import ModelError
@@ -70,7 +70,7 @@ class Heard:
 
 def limits(**changes: float) -> LaneAsk:
     """First token within 2 seconds, then one each second, all in 10."""
-    return replace(LaneAsk("fake:model", timeout_s=10.0, first_token_timeout_s=2.0, idle_timeout_s=1.0), **changes)  # type: ignore[arg-type]
+    return replace(LaneAsk("fake:model", timeout_s=10.0, first_token_timeout_s=2.0, idle_timeout_s=1.0), **changes)
 
 
 async def listen(model: Callable[[Prompt], AsyncGenerator[Item, None]], ask: LaneAsk, deadline_s: float) -> Heard:

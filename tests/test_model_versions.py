@@ -1,11 +1,11 @@
 """What a fingerprint knows of a model beyond its name, and in which scope it is shared."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from local_models import open_local
+from msgspec.structs import replace
 
 from app.errors import StartupError
 from app.question import Caller, LaneAsk, Message, Question

@@ -1,11 +1,11 @@
 """Which questions are worth asking before anybody does."""
 
-from dataclasses import replace as changed
 from datetime import timedelta
 from typing import Any
 
 import entries
 from filing import do, filed
+from msgspec.structs import replace
 
 from app.postgres.pool import Pool
 from app.postgres.questions import most_asked
@@ -16,7 +16,7 @@ from app.record.entry import Closing, ContentNote
 
 def _asked(at_s: float, text: str, caller: str = "me", content: ContentNote | None = None, **changes: Any) -> Closing:
     """A question that was asked and answered, its text for a fingerprint."""
-    question = changed(entries.question(text, Labels("e", prompt_class="faq")), **changes.pop("question", {}))
+    question = replace(entries.question(text, Labels("e", prompt_class="faq")), **changes.pop("question", {}))
     start = entries.opening(at_s, caller, question=question, fingerprint=text, **changes)
     note = content or ContentNote()
     return entries.closing(start, content=note)

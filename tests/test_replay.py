@@ -1,12 +1,12 @@
 """A stored answer told again: the same to the byte but for what must differ, paced or at once, and cut truthfully."""
 
 import asyncio
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from clock import jump
 from journals import MemoryJournal
+from msgspec.structs import replace
 from races import ALICE, Event, ends, events, named, order, question, read, registry, said, whole
 
 from app.answers.answer import Answer

@@ -8,7 +8,6 @@ import shutil
 import sqlite3
 import sys
 import threading
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import entries
 import pytest
 import spools
 from memory_store import MemoryStore
+from msgspec.structs import replace
 
 from app.errors import AuditFull, StartupError
 from app.question import Labels

@@ -2,7 +2,6 @@
 
 import hashlib
 import math
-from dataclasses import replace as changed
 from datetime import datetime
 from typing import Any, Final
 
@@ -52,8 +51,8 @@ def digest(data: bytes) -> bytes:
 def stripped(entry: Entry) -> Entry:
     """The entry without what was asked and said; its content note says that the payload was cut."""
     if isinstance(entry, Opening):
-        messages = tuple(changed(message, content="") for message in entry.question.messages)
-        bare = changed(entry.question, messages=messages)
+        messages = tuple(replace(message, content="") for message in entry.question.messages)
+        bare = replace(entry.question, messages=messages)
         return replace(entry, question=bare, content=_noted(entry.content, "payload"))
     if isinstance(entry, Attachment):
         return entry
@@ -67,7 +66,7 @@ def stripped(entry: Entry) -> Entry:
 def unlabelled(entry: Entry) -> Entry:
     """A stripped entry without its labels too: the last words of a client's that it had."""
     if isinstance(entry, Opening):
-        return replace(entry, question=changed(entry.question, labels=Labels()))
+        return replace(entry, question=replace(entry.question, labels=Labels()))
     if isinstance(entry, Attachment):
         return replace(entry, labels=Labels())
     return replace(entry, opening=unlabelled(entry.opening))

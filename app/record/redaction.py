@@ -7,10 +7,10 @@ import hashlib
 import math
 import re
 from collections import Counter
-from dataclasses import replace
+from functools import lru_cache
 from typing import Final, overload
 
-import msgspec
+from msgspec.structs import replace
 
 from app.events import LaneEnd, clean
 from app.question import KEEPING_TEXTS, Content, Labels, LaneAsk, LaneName, Message, Question, stricter
@@ -23,6 +23,7 @@ MAX_CUTS: Final = 8
 
 _HASHED: Final = re.compile(r"sha256:[0-9a-f]{64}")
 _ALL: Final = (*SECRETS, *PERSONAL)
+_UNLABELLED: Final = Labels()
 
 
 class Redactor:
@@ -46,12 +47,12 @@ class Redactor:
             case Opening():
                 return self._opening(entry)
             case Interruption():
-                return msgspec.structs.replace(entry, opening=self._opening(entry.opening))
+                return replace(entry, opening=self._opening(entry.opening))
             case Closing():
                 return self._closing(entry)
             case Attachment():
                 labels = self._work(entry.mode).labels(entry.labels)
-                return msgspec.structs.replace(entry, labels=labels)
+                return replace(entry, labels=labels)
 
     def remark(self, text: str, granted: Content | None = None) -> str:
         """A text that somebody writes about a run afterwards: kept in every mode and masked, as a label is."""
@@ -63,15 +64,15 @@ class Redactor:
     def _opening(self, opening: Opening) -> Opening:
         work = self._work(opening.content.mode)
         question = work.question(opening.question)
-        return msgspec.structs.replace(opening, question=question, content=work.note(opening.content))
+        return replace(opening, question=question, content=work.note(opening.content))
 
     def _closing(self, closing: Closing) -> Closing:
         work = self._work(stricter(closing.content.mode, closing.opening.content.mode))
         streamed = work.mode in KEEPING_TEXTS
         agreement = closing.agreement
         if agreement is not None:
-            agreement = msgspec.structs.replace(agreement, similarity=_finite(agreement.similarity))
-        return msgspec.structs.replace(
+            agreement = replace(agreement, similarity=_finite(agreement.similarity))
+        return replace(
             closing,
             opening=self._opening(closing.opening),
             reason=work.name("reason", closing.reason),
@@ -96,6 +97,8 @@ class _Work:
 
     def note(self, before: ContentNote) -> ContentNote:
         """What was done, now and before."""
+        if not (self._masked or self._cut or self._replaced or before.masked):
+            return ContentNote(mode=self.mode, cut=before.cut, replaced=before.replaced)
         return ContentNote(
             mode=self.mode,
             masked=dict(sorted((self._masked + Counter(before.masked)).items())),
@@ -119,7 +122,7 @@ class _Work:
 
     def lane(self, name: LaneName, lane: LaneRecord) -> LaneRecord:
         """With everything it said fit to be kept."""
-        return msgspec.structs.replace(
+        return replace(
             lane,
             end=self._end(name, lane.end),
             model=self.name(f"{name}.model", lane.model),
@@ -149,15 +152,20 @@ class _Work:
 
     def name(self, where: str, text: str | None) -> str | None:
         """The name of a model or of a reason: no personal data, but it may hold what somebody put there by mistake."""
-        if text is None or len(text) < MIN_RUN:
-            return text if text is None else self._encodable(text)
-        return self._bounded(where, self._encodable(text), personal=False)
+        if text is None:
+            return None
+        text = self._encodable(text)
+        if len(text) < MIN_RUN or (len(text) <= self._max_chars and _is_harmless(text)):
+            return text
+        return self._bounded(where, text, personal=False)
 
     def _ask(self, lane: LaneName, ask: LaneAsk) -> LaneAsk:
         return replace(ask, model=self.name(f"{lane}.model", ask.model), temperature=_finite(ask.temperature))
 
     def labels(self, labels: Labels) -> Labels:
         """Every label of an experimenter's."""
+        if labels == _UNLABELLED:
+            return labels
         texts = {
             field: None if text is None else self.label(f"labels.{field}", text)
             for field in ("experiment", "variant", "prompt_class")
@@ -166,7 +174,7 @@ class _Work:
         return Labels(**texts, tags=tuple(self.label(f"labels.tags.{i}", tag) for i, tag in enumerate(labels.tags)))
 
     def _end(self, lane: LaneName, end: LaneEnd) -> LaneEnd:
-        return msgspec.structs.replace(
+        return replace(
             end,
             reason=self.name(f"{lane}.reason", end.reason),
             message=None if end.message is None else self.content(f"{lane}.message", end.message),
@@ -201,6 +209,12 @@ class _Work:
 
     def _shortened(self, text: str) -> str:
         return text[: self._max_chars - len(CUT)] + CUT
+
+
+@lru_cache(1024)
+def _is_harmless(name: str) -> bool:
+    """Whether a name holds nothing to mask; a server's few names come with every entry, several times."""
+    return mask(name, SECRETS)[0] == name
 
 
 def _finite(number: float | None) -> float | None:
