@@ -244,7 +244,7 @@ async def test_wake_lets_wait_return() -> None:
     """Anybody may wake a reader; it then finds nothing new."""
     run = new()
     reader = run.attach()
-    waiting = asyncio.create_task(reader.wait())
+    waiting = asyncio.ensure_future(reader.wait())
     await asyncio.sleep(0)
     reader.wake()
     await waiting

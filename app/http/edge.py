@@ -1,6 +1,6 @@
 """The outermost layer, pure ASGI: request ids and lines, security headers, the door."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Protocol
 
 from starlette.datastructures import Headers
@@ -53,13 +53,13 @@ class Edge:
         added = [*carried(scope, request_id, https=is_https(headers, scope)), *self._door.added(headers)]
         sent = Sent()
 
-        async def send_with_headers(message: Message) -> None:
+        def send_with_headers(message: Message) -> Awaitable[None]:
             if message["type"] == "http.response.start":
                 message["headers"] = [*message["headers"], *added, *scope.get(RATED, ())]
                 sent.head = message
             else:
                 sent.bytes += len(message.get("body", b""))
-            await send(message)
+            return send(message)
 
         for watch in self._watches:
             watch.began(scope)

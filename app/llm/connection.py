@@ -99,14 +99,12 @@ class Connection(asyncio.Protocol):
         """Drop the connection at once, in whatever state it is; over TLS without a farewell."""
         self._fail("it was closed", None)
 
-    async def _more(self) -> None:
+    def _more(self) -> asyncio.Future[None]:
+        """Done when something has come."""
         if self._fault:
             raise Broken(self._fault) from self._cause
         self._waiter = self.loop.create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
+        return self._waiter
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():

@@ -135,13 +135,10 @@ class Reader:
         """True when `done` has been taken."""
         return self._log.closed and self._taken == self._log.size
 
-    async def wait(self) -> None:
-        """Return at the next append or `wake`; call it after `take` came back empty. Cancelling loses nothing."""
+    def wait(self) -> asyncio.Future[None]:
+        """Done at the next append or `wake`; call it after `take` came back empty. Cancelling loses nothing."""
         self._waiter = self._log.loop.create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
+        return self._waiter
 
     def wake(self) -> None:
         """Let `wait` return."""
