@@ -87,6 +87,15 @@ async def test_what_was_seen_may_never_come(redis_url: str) -> None:
             await b.others.tail(run.run_id, OPENER, after=99)
 
 
+async def test_known_though_not_shown(others: Fleet) -> None:
+    """A run of another instance is known here to who may read it, and to nobody else, also when nothing is shown."""
+    a, b = await others.instance(), await others.instance()
+    run = await a.show()
+    await b.others.drain(0)
+    assert await b.others.tail(run.run_id, OPENER) is None
+    assert [await b.others.knows(run.run_id, caller) for caller in (OPENER, STRANGER)] == [True, False]
+
+
 async def test_many_readers_one_mirror(others: Fleet) -> None:
     """Two hundred readers on one instance share one mirror and read the same bytes, with no task for each."""
     a, b = await others.instance(), await others.instance()

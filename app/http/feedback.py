@@ -67,7 +67,7 @@ def router(parts: Parts, past: Past) -> APIRouter:
         await arrived(parts, caller, run_id)
         kept = await past.reads.put(caller, run_id, said)
         if kept is None:
-            raise unknown(parts, caller, run_id)
+            raise await unknown(parts, caller, run_id)
         return {"run_id": run_id} | kept
 
     @routes.delete(PATH, status_code=204, response_class=Response, summary="Take it back; harmless when nobody said it")
@@ -75,7 +75,7 @@ def router(parts: Parts, past: Past) -> APIRouter:
         checked_name(name)
         await arrived(parts, caller, run_id)
         if await past.reads.remove(caller, run_id, name) is None:
-            raise unknown(parts, caller, run_id)
+            raise await unknown(parts, caller, run_id)
         return Response(status_code=204)
 
     return routes

@@ -68,7 +68,7 @@ async def record_of(parts: Parts, caller: Caller, run_id: str) -> dict[str, Any]
     await arrived(parts, caller, run_id)
     found = await parts.records.get(caller, run_id)
     if found is None:
-        raise unknown(parts, caller, run_id)
+        raise await unknown(parts, caller, run_id)
     return found
 
 

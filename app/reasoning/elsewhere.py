@@ -48,6 +48,10 @@ class Elsewhere(Protocol):
         """
         ...
 
+    async def knows(self, run_id: str, caller: Caller) -> bool:
+        """Whether a run that this caller may read lives, or lately ended, on some instance, though it has no mirror."""
+        ...
+
     async def stop(self, run_id: str, caller: Caller, cause: Cause) -> bool | None:
         """Ask the owner to cancel or accept; whether the run has ended; None when no instance knows such a run.
 
@@ -112,6 +116,10 @@ class Nowhere:
     ) -> Log | None:
         """There is none."""
         return None
+
+    async def knows(self, run_id: str, caller: Caller) -> bool:  # noqa: ARG002  # as above
+        """Nobody does."""
+        return False
 
     async def stop(self, run_id: str, caller: Caller, cause: Cause) -> bool | None:  # noqa: ARG002  # as above
         """There is none."""

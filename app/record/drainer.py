@@ -98,7 +98,7 @@ class Drainer:
                 await asyncio.sleep(self._limits.retry_most_s)
 
     async def _run(self) -> None:
-        """Store what has gathered, batch after batch. A lone entry never waits; batches keep a distance."""
+        """Store what has gathered, a lone entry at once, batches at a distance, but behind a full one."""
         earliest = 0.0
         while True:
             while self._todo:
@@ -111,9 +111,11 @@ class Drainer:
                     await self._retrying(self._advance)
             if (pause := earliest - time.monotonic()) > 0:
                 await asyncio.sleep(pause)
-            self._todo.append(await self._backlog.take(self._limits.batch_entries, self._limits.batch_bytes))
+            batch = await self._backlog.take(self._limits.batch_entries, self._limits.batch_bytes)
+            self._todo.append(batch)
             self._moved_at = time.monotonic()
-            earliest = time.monotonic() + self._limits.spacing_s
+            full = len(batch) == self._limits.batch_entries
+            earliest = self._moved_at + (0.0 if full else self._limits.spacing_s)
 
     async def _advance(self) -> None:
         """Deal with the next part, or with one entry of it while the store is away. Cancelled, nothing is lost."""
