@@ -1,8 +1,10 @@
 """The spool's file: one SQLite database, one connection, used from one thread; no thread or task is here."""
 
+import json
 import sqlite3
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -31,7 +33,10 @@ CREATE TABLE IF NOT EXISTS entries (
     drained INTEGER NOT NULL, digest BLOB NOT NULL, data BLOB NOT NULL
 )"""
 # A commit that was reported as failed may have happened: the same group is written again.
-_INSERT: Final = "INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, 0, ?, ?)"
+_INSERT: Final = "INSERT OR REPLACE INTO entries VALUES "
+_ROW: Final = "(?, ?, ?, ?, 0, ?, ?)"
+_PARK: Final = "UPDATE entries SET drained = 1 WHERE seq IN (SELECT value FROM json_each(?))"
+_DELETE: Final = "DELETE FROM entries WHERE seq IN (SELECT value FROM json_each(?))"
 # A flipped bit may have made a value another type: each is read as what it should be.
 _UNFINISHED: Final = """
 SELECT seq, CAST(data AS BLOB), CAST(run_id AS TEXT), drained FROM entries
@@ -135,21 +140,23 @@ class Shelf:
                 self._drained.add(run_id)
 
     def write(self, items: Sequence[Item], dropped: Sequence[Place]) -> None:
-        """Add shaped items and drop settled ones, in one transaction; it is durable when this returns."""
-        rows, opened, closed = [], {}, set()
-        for item in items:
-            rows.append((item.seq, item.at, item.id, item.version, item.digest, item.encoded))
-            if item.version == OPENED:
-                opened[item.id] = item.seq
-            elif item.version:
-                closed.add(item.id)
+        """Add shaped items and drop settled ones, in one transaction; it is durable when this returns.
+
+        With as few statements as can be: each gives the interpreter away and has to wait for it again.
+        """
+        rows = [(item.seq, item.at, item.id, item.version, item.digest, item.encoded) for item in items]
+        opened = {item.id: item.seq for item in items if item.version == OPENED}
+        closed = {item.id for item in items if item.version > OPENED}
         gone, parked = self._leaving(dropped, opened, closed)
         self._db.execute("PRAGMA synchronous = " + ("FULL" if rows else "NORMAL"))
         self._db.execute("BEGIN IMMEDIATE")
         try:
-            self._db.executemany(_INSERT, rows)
-            self._db.executemany("UPDATE entries SET drained = 1 WHERE seq = ?", [(seq,) for seq in parked.values()])
-            self._db.executemany("DELETE FROM entries WHERE seq = ?", gone)
+            if rows:
+                self._db.execute(_INSERT + ", ".join([_ROW] * len(rows)), [*chain(*rows)])
+            if parked:
+                self._db.execute(_PARK, (json.dumps([*parked.values()]),))
+            if gone:
+                self._db.execute(_DELETE, (json.dumps(gone),))
             self._db.execute("COMMIT")
         except BaseException:  # what failed must leave no transaction or file open
             self._rollback()
@@ -162,15 +169,15 @@ class Shelf:
 
     def _leaving(
         self, dropped: Sequence[Place], opened: dict[str, int], closed: set[str]
-    ) -> tuple[list[tuple[int]], dict[str, int]]:
+    ) -> tuple[list[int], dict[str, int]]:
         """Of what was settled: the rows that go, and the openings that stay, drained, for their run is still open."""
-        gone = [(self._open[run_id],) for run_id in closed & self._drained]
+        gone = [self._open[run_id] for run_id in closed & self._drained]
         parked = {}
         for seq, id_ in dropped:
             if seq == opened.get(id_, self._open.get(id_)) and id_ not in closed:
                 parked[id_] = seq
             else:
-                gone.append((seq,))
+                gone.append(seq)
         return gone, parked
 
     def read(self, after: int, before: int, entries: int, size: int) -> tuple[list[Item], bool]:
