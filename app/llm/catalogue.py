@@ -46,7 +46,9 @@ class Catalogue:
         self._wrappers = wrappers
         self._options = options
         self._allowed = allowed
-        self._open: OrderedDict[tuple[ProviderOptions, str], _Opened] = OrderedDict()
+        # Lanes with the same options share models; found once, since options take long to hash.
+        self._sharing = {lane: next(of for of in options if options[of] == options[lane]) for lane in options}
+        self._open: OrderedDict[tuple[LaneName, str], _Opened] = OrderedDict()
         self._closing: set[asyncio.Task[None]] = set()
 
     def get(self, lane: LaneName, name: str) -> LanguageModel:
@@ -60,7 +62,7 @@ class Catalogue:
 
     def _opened(self, lane: LaneName, name: str) -> _Opened:
         """The model, from now on the last to make room. Raises UnknownModel."""
-        key = (self._options[lane], name)
+        key = (self._sharing[lane], name)
         found = self._open.get(key)
         if found is None:
             made = _Opened(self._make(lane, name))
