@@ -12,6 +12,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from app.errors import Overloaded
 from app.http.departure import CONNECTION
 from app.http.doorstep import Doorstep, closing
+from app.http.joining import Joining
 from app.http.notices import Kind
 
 MAX_HEAD_BYTES: Final = 64 * 1024
@@ -149,9 +150,11 @@ class Protocol(HttpToolsProtocol):
         else:
             self._stage = "body"
             super().on_headers_complete()
-            if not self.cycle.keep_alive:
+            if self.cycle.keep_alive:
+                self.cycle.transport = Joining(self.cycle)  # type: ignore[assignment]  # all that a cycle needs of one
+            else:
                 parting = Parting(self.transport.write, self.transport.is_closing, self._part)
-                self.cycle.transport = parting  # type: ignore[assignment]  # all that a cycle needs of one
+                self.cycle.transport = parting  # type: ignore[assignment]  # as above
 
     def _turn_away(self) -> None:
         """Answer at once, and end with the request."""

@@ -60,6 +60,8 @@ class RunStream(EventSourceResponse):
         self._timer = loop.call_later(self.ping_interval, self._tick)
         try:
             with told_of_departure(scope, receive, self._leave):
+                if not len(self._run):  # `start` comes within its gate; the head goes with it
+                    await self._reader.wait()
                 await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
                 await self._pump(send, loop)
         finally:
