@@ -2,10 +2,15 @@
 
 import asyncio
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from clock import jump
 
 from app.http.joining import Joining
+from app.http.stream import Place, RunStream
+from app.question import Caller
+from app.reasoning.log import Log
 
 
 class Wire:
@@ -66,3 +71,24 @@ async def test_a_head_for_nobody(cycle: SimpleNamespace) -> None:
     cycle.wire.close()
     await asyncio.sleep(0)
     assert cycle.wire.told == ["closed"]
+
+
+def test_a_head_does_not_wait_for_a_log_that_shows_nothing() -> None:
+    """The head of a stream goes with its first event, and alone after a quarter of a second without one."""
+    sent: list[tuple[float, str]] = []
+
+    async def watched(shows_after_s: float) -> None:
+        """Serve a log whose first events come then, and note when what was sent."""
+        log = Log("r", Caller("c"), "f")
+        begun = log.loop.time()
+
+        async def send(message: dict[str, Any]) -> None:
+            """Note the message."""
+            sent.append((round(log.loop.time() - begun, 2), message["type"].rpartition(".")[2]))
+
+        log.loop.call_later(shows_after_s, log.relay, b"event: done\nid: r:0\ndata: {}\n\n")
+        await RunStream(log, Place(), 15.0, {})({"type": "http"}, asyncio.Event().wait, send)  # type: ignore[arg-type]
+
+    jump(watched(0.1))
+    jump(watched(2.0))
+    assert sent == [(0.1, "start"), (0.1, "body"), (0.25, "start"), (2.0, "body")]

@@ -28,6 +28,7 @@ class Place(NamedTuple):
 
 
 WRITE_BYTES: Final = 256 * 1024  # in one write: what a client does not read is to lie in the log alone
+HEAD_S: Final = 0.25  # how long a head waits for the first event
 
 
 class RunStream(EventSourceResponse):
@@ -57,10 +58,10 @@ class RunStream(EventSourceResponse):
         loop = self._run.loop
         self._reader = self._run.attach(self._place.after, guest=self._place.guest)
         self._since = loop.time()
-        self._timer = loop.call_later(self.ping_interval, self._tick)
+        self._timer = loop.call_later(min(HEAD_S, self.ping_interval), self._begin)
         try:
             with told_of_departure(scope, receive, self._leave):
-                if not len(self._run):  # `start` comes within its gate; the head goes with it
+                if not len(self._run):  # `start` comes within its gate as a rule; the head goes with it
                     await self._reader.wait()
                 await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
                 await self._pump(send, loop)
@@ -88,6 +89,11 @@ class RunStream(EventSourceResponse):
     def _leave(self) -> None:
         self._gone = True
         self._reader.wake()
+
+    def _begin(self) -> None:
+        """A log that shows nothing in time, as one of another instance may: the head goes alone."""
+        self._reader.wake()
+        self._timer = self._run.loop.call_at(self._since + self.ping_interval, self._tick)
 
     def _tick(self) -> None:
         """The one timer: ping a client that has had nothing to read for a while."""
