@@ -1,7 +1,6 @@
 """A past worth drawing: some hundred made-up races of the last days, with all that a page must cope with."""
 
 import random
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -59,7 +58,7 @@ def race(dice: random.Random, at: datetime, number: int) -> Closing:
     start = opening(
         text, at_s=(at - EPOCH).total_seconds(), prompt_class=prompt_class, models=models, source=source, **labels
     )
-    question = replace(start.question, slow=LaneAsk(models[1], 45.0, 30.0, 20.0))
+    question = structs.replace(start.question, slow=LaneAsk(models[1], 45.0, 30.0, 20.0))
     start = structs.replace(start, question=question)
     fast = _lane(dice, "fast", models[0], 6.0)
     slow = _lane(dice, "slow", models[1], 8.1 if variant == "b" and labels else 8.5)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 from races import question
 
 from app.admission.allowance import NANO, Allowances, Defaults, parse_limits
@@ -73,10 +74,13 @@ async def test_tokens_are_held_and_settled_like_money() -> None:
 
 async def test_the_output_is_as_long_as_it_may_be() -> None:
     """A cap on a lane's output makes its estimate smaller, and a wrapper that asks several times makes it larger."""
-    fast, slow = replace(ASKED.fast, max_output_tokens=1), replace(ASKED.slow, model="five@scripted:slow")
+    fast, slow = (
+        structs.replace(ASKED.fast, max_output_tokens=1),
+        structs.replace(ASKED.slow, model="five@scripted:slow"),
+    )
     of = prices(scripted=A_CENT_A_TOKEN)
     estimator = Estimator(replace(of, times=lambda model: 5 if model.startswith("five@") else 1), 10)
-    assert (await estimator.of(replace(ASKED, fast=fast, slow=slow))).total.tokens == (6 + 1) + 5 * (6 + 10)
+    assert (await estimator.of(structs.replace(ASKED, fast=fast, slow=slow))).total.tokens == (6 + 1) + 5 * (6 + 10)
 
 
 async def test_a_second_attempt_is_in_the_estimate() -> None:
@@ -142,7 +146,7 @@ async def test_a_price_that_must_be_known_is() -> None:
     is let in where tokens alone are.
     """
     of = replace(prices(scripted=A_CENT_A_TOKEN), required=lambda model: model.startswith("openai:"))
-    asked = replace(ASKED, fast=replace(ASKED.fast, model="openai:anything"))
+    asked = structs.replace(ASKED, fast=structs.replace(ASKED.fast, model="openai:anything"))
     budget = gate("1 usd/hour", of=of)
     with pytest.raises(ModelUnpriced, match=r"openai:anything.*PRICES_FILE.*UNPRICED_MODELS") as refused:
         await budget.enter(ADA, asked)

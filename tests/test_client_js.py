@@ -47,6 +47,7 @@ def site() -> Iterator[Site]:
     """A server with few places, which keeps the streams of few runs and those for a while only; and a key to it."""
     settings = {
         "AUTH": "keys",
+        "MODELS_ALLOWED": "*",
         "KEY_PEPPER": secrets.token_hex(32),
         "FAST_MODEL": "scripted:fast?first=0.01&gap=0",
         "SLOW_MODEL": "scripted:slow?first=0.03&gap=0.002",

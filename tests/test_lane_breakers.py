@@ -9,6 +9,7 @@ from typing import Any, Final
 import pytest
 from clock import jump
 from journals import MemoryJournal
+from msgspec import structs
 from races import ALICE, Event, ask, ends, named, nothing_left, order, question, scripted, whole
 
 from app.admission.board import Board
@@ -162,7 +163,7 @@ def test_a_slow_model_in_the_fast_lane() -> None:
             guards.judge(lane, asked, end)
         return board.states()["s"]
 
-    assert late("fast", replace(fast, model="s")) == "closed"
+    assert late("fast", structs.replace(fast, model="s")) == "closed"
     assert late("slow", slow) == "open"
 
 
@@ -360,7 +361,7 @@ async def test_late_news_do_not_open_it_again() -> None:
     late = [site.begin(question(FINE, hang)) for _ in range(5)]
     await asyncio.sleep(1)
     early = [site.begin(ask(question(FINE, hang), "slow", first_token_timeout_s=0.5)) for _ in range(2)]
-    site.patience.lanes["slow"] = replace(OWN.slow, first_token_timeout_s=0.5)
+    site.patience.lanes["slow"] = structs.replace(OWN.slow, first_token_timeout_s=0.5)
     await asyncio.gather(*(whole(run) for run in early))
     assert site.board.states()["scripted:hang"] == "open"
     site.swapped[hang] = SLOW

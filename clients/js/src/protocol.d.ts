@@ -170,6 +170,8 @@ export type Refusal =
   | "invalid_request"
   | "key_not_found"
   | "method_not_allowed"
+  | "model_not_allowed"
+  | "model_unpriced"
   | "not_found"
   | "nothing_to_accept"
   | "overloaded"
