@@ -52,8 +52,8 @@ async def test_a_joined_run_under_a_key(dsn: str, redis_url: str) -> None:
     """With Redis too a key whose request joined a run stands for that run, and one that was refused for none."""
     async with serving(dsn, redis_url=redis_url) as server:
         refused = await keyed(server, fast={"model": "scripted:nobody"})
-        tail = await started(server, **lanes(SHORT, "scripted:slow?first=0.05&gap=0&tokens=3"))
-        fields = lanes(SHORT, "scripted:slow?first=0.05&gap=0&tokens=3")
+        tail = await started(server, **lanes(SHORT, "scripted:slow?first=0.4&gap=0&tokens=3"))
+        fields = lanes(SHORT, "scripted:slow?first=0.4&gap=0&tokens=3")
         joined = await keyed(server, **fields)
         again = await keyed(server, **fields)
         await tail.rest()
