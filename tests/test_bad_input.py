@@ -365,6 +365,15 @@ async def test_a_head_too_large_is_refused(site: Site, name: str, earlier: int) 
     assert site.untouched()
 
 
+async def test_who_still_sends_a_head_sees_why_it_is_refused(site: Site) -> None:
+    """A client that is refused in the middle of a head is read on for a while, so that the answer is not lost."""
+    async with dialled(site.server.port) as (reader, writer):
+        writer.write(HEADS["many lines"] * 20)
+        await writer.drain()
+        answer = await asyncio.wait_for(reader.read(), 5)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+
+
 async def test_a_whole_head_too_large_is_refused(site: Site) -> None:
     """A head above 64 KiB is refused as well when its end arrives with it."""
     answer = await tell(site.server.port, HEADS["many lines"] + b"\r\n")

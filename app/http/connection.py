@@ -1,7 +1,6 @@
 """One connection as the server sees it: how long and how large whatever a client sends and leaves unread may be."""
 
 import asyncio
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple
@@ -9,9 +8,9 @@ from typing import Any, Final, Literal, NamedTuple
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from app.errors import Overloaded
+from app.http.closings import FULL, LATE, MALFORMED, TOO_LARGE
 from app.http.departure import CONNECTION
-from app.http.doorstep import Doorstep, closing
+from app.http.doorstep import Doorstep
 from app.http.joining import Joining
 from app.http.notices import Kind
 
@@ -40,17 +39,6 @@ class Parting(NamedTuple):
     close: Callable[[], None]
 
 
-_FULL_PROBLEM: Final = {
-    "type": "about:blank",
-    "title": Overloaded.title,
-    "status": 503,
-    "detail": "too many connections are open (LOAD_MAX_CONNECTIONS)",
-    "code": Overloaded.code,
-}
-FULL: Final = closing("503 Service Unavailable", "application/problem+json", json.dumps(_FULL_PROBLEM))
-LATE: Final = closing("408 Request Timeout", "text/plain", "The head of the request did not come in time.")
-
-
 class Protocol(HttpToolsProtocol):
     """uvicorn's protocol with bounds, most of which cost a request nothing.
 
@@ -61,8 +49,8 @@ class Protocol(HttpToolsProtocol):
 
     # Beside the parent's dict, which with so many more names would be too large to share its keys.
     __slots__ = (
-        "_bounds", "_doorstep", "_head_bytes", "_head_watch", "_linger", "_linger_watch", "_lost", "_pending", "_stage",
-        "_turned_away", "_unread", "_watch",
+        "_bounds", "_deaf", "_doorstep", "_head_bytes", "_head_watch", "_linger", "_linger_watch", "_lost", "_pending",
+        "_stage", "_turned_away", "_unread", "_watch",
     )  # fmt: skip
 
     def __init__(self, *args: Any, bounds: Bounds, doorstep: Doorstep, **kwargs: Any) -> None:  # noqa: ANN401  # uvicorn's own
@@ -76,6 +64,7 @@ class Protocol(HttpToolsProtocol):
         self._watch: asyncio.TimerHandle | None = None
         self._head_watch: asyncio.TimerHandle | None = None
         self._turned_away = False
+        self._deaf = False  # what still comes is read for the client to see why, and dropped
         self._linger = 0
         self._linger_watch: asyncio.TimerHandle | None = None
         self._lost: asyncio.Future[None] = self.loop.create_future()
@@ -91,6 +80,11 @@ class Protocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Some bytes. The parser keeps what is unfinished whole, however long; nobody may send a head for ever."""
+        if self._deaf:
+            self._linger -= len(data)
+            if self._linger < 0:
+                self.transport.abort()
+            return
         self._pending += len(data)
         self._unset_keepalive_if_required()
         try:
@@ -98,12 +92,12 @@ class Protocol(HttpToolsProtocol):
         except httptools.HttpParserUpgrade:
             pass  # to what we do not speak: the request is answered as it is
         except httptools.HttpParserError:
-            self._refuse("malformed", "The request is not valid HTTP/1.1.")
+            self._refuse("malformed", MALFORMED)
             return
-        if self.transport.is_closing():
+        if self._deaf or self.transport.is_closing():
             return
         if self._pending > MAX_HEAD_BYTES:
-            self._refuse("head_large", "The head of the request is too large.")
+            self._refuse("head_large", TOO_LARGE)
         elif self._head_watch is None and (self._stage == "head" or (self._stage == "between" and self._pending)):
             self._watch_head()
 
@@ -129,7 +123,7 @@ class Protocol(HttpToolsProtocol):
             return
         self._head_bytes += len(name) + len(value) + LINE_BYTES
         if len(self.headers) >= MAX_HEADERS or self._head_bytes > MAX_HEAD_BYTES:
-            self._refuse("head_large", "The head of the request is too large.")
+            self._refuse("head_large", TOO_LARGE)
             raise ConnectionAbortedError  # the parser would go on to the end of what came
         super().on_header(name, value)
 
@@ -142,7 +136,7 @@ class Protocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         if self._head_bytes > MAX_HEAD_BYTES:
-            self._refuse("head_large", "The head of the request is too large.")
+            self._refuse("head_large", TOO_LARGE)
         elif len(self.pipeline) >= MAX_PIPELINED:
             self._end("pipelined", abort=True)
         elif not self._answering and self._doorstep.turns_away(self.parser.get_method(), self.url, self.headers):
@@ -168,6 +162,8 @@ class Protocol(HttpToolsProtocol):
     def _head_late(self) -> None:
         """The time for a head is over; a client that still reads an answer has as long again."""
         self._head_watch = None
+        if self._deaf:
+            return
         if self._answering:
             self._watch_head()
         elif not self.transport.is_closing():
@@ -277,15 +273,21 @@ class Protocol(HttpToolsProtocol):
     def _who(self) -> str:
         return self.client[0] if self.client else "a socket"
 
-    def _refuse(self, kind: Kind, why: str) -> None:
-        """Say why unless an answer is under way, and hang up."""
-        if self.transport.is_closing():
+    def _refuse(self, kind: Kind, answer: bytes) -> None:
+        """Say why unless an answer is under way. Who still sends is heard out, or would not see it."""
+        if self._deaf or self.transport.is_closing():
             return
         if self.pipeline or (self._answering and self.cycle.response_started):
             self._end(kind, abort=True)
         else:
-            self.send_400_response(why)
-            self._end(kind)
+            self._doorstep.notices.tell(kind, self._who)
+            self._deaf = True
+            self.transport.write(answer)
+            self.transport.write_eof()
+            self._end_linger()
+            self._linger = LINGER_BYTES
+            self._linger_watch = self.loop.call_later(LINGER_S, self.transport.abort)
+            self._begin_watch()
 
     def _end(self, kind: Kind, *, abort: bool = False) -> None:
         """Close the connection, at once or behind what was written, and have that told."""

@@ -6,6 +6,7 @@ from typing import Final, Protocol
 from uuid_utils import uuid4
 
 from app.errors import Overloaded
+from app.http.closings import AGAIN, closing
 from app.http.notices import Notices
 
 _METHOD: Final = "POST"
@@ -22,20 +23,11 @@ _PROBLEM: Final = {
 }
 
 
-def closing(status: str, kind: str, body: str, more: str = "") -> bytes:
-    """A whole answer, after which the connection ends; more: lines of the head."""
-    head = (
-        f"HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncontent-length: {len(body)}\r\n"
-        f"retry-after: {Overloaded.retry_after_s}\r\n{more}connection: close\r\n\r\n"
-    )
-    return (head + body).encode()
-
-
 _REFUSAL: Final = closing(
     "503 Service Unavailable",
     "application/problem+json",
     json.dumps(_PROBLEM),
-    f"x-request-id: {_ID}\r\nx-content-type-options: nosniff\r\ncache-control: no-store\r\n",
+    f"{AGAIN}x-request-id: {_ID}\r\nx-content-type-options: nosniff\r\ncache-control: no-store\r\n",
 )
 
 
