@@ -13,13 +13,14 @@ import uuid_utils
 from app.events import Agreement, LaneEnd, Usage
 from app.experiments.feedback import Feedback
 from app.http.callers import LOCAL
-from app.http.parts import Parts, Past
+from app.http.parts import Answers, Parts, Past
 from app.main import create_app
 from app.postgres.experiments import Experiments
 from app.postgres.pool import Pool
 from app.postgres.rollups import Rollups
 from app.postgres.runs import RunStore
 from app.question import Caller, Labels, LaneAsk, LaneName, Message, Question
+from app.reasoning.elsewhere import Nowhere
 from app.record.codec import digest, encode
 from app.record.entry import Closing, Entry, LaneRecord, Opening
 from app.record.store import Filed
@@ -64,7 +65,8 @@ def parts_over(pool: Pool, dsn: str) -> Parts:
     """The parts that the past needs, and no other."""
     nothing = cast("Any", None)
     past = Past(Experiments(pool, dsn), Rollups(pool))
-    return Parts(nothing, nothing, RunStore(pool), nothing, nothing, 15.0, 1 << 20, "test", past)
+    answers = Answers(nothing, None, Nowhere(), nothing)
+    return Parts(answers, nothing, RunStore(pool), nothing, nothing, 15.0, 1 << 20, "test", past)
 
 
 @pytest_asyncio.fixture

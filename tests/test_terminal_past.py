@@ -187,7 +187,7 @@ async def test_an_interrupted_race_stops_its_runs(server: Server, capsys: pytest
     racing.cancel()
     assert await racing == 130
     assert "0 asked" in capsys.readouterr().out
-    assert server.parts.runs.live == 0
+    await eventually(lambda: server.parts.runs.live == 0, 2)
 
 
 async def test_a_question_is_read_from_standard_input(tandem: Tandem) -> None:
