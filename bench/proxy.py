@@ -40,10 +40,12 @@ class Proxy:
     async def down(self) -> None:
         """Cut every connection and refuse new ones."""
         self._up = False
+        for listener in () if self._server is None else self._server.sockets:
+            asyncio.get_running_loop().remove_reader(listener.fileno())
+        for _ in range(TURNS):  # who was taken in just now would find no server to belong to, and never be closed
+            await asyncio.sleep(0)
         if self._server is not None:
             self._server.close()
-        for _ in range(TURNS):
-            await asyncio.sleep(0)
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
