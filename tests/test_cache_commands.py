@@ -88,7 +88,9 @@ async def test_what_is_stored_is_shown_and_forgotten(tandem: Tandem, server: Ser
     assert sources == ["live", "live", "cache", "live"]
     told = await tandem("stats", url=server.url)
     assert told.exit_code == 0, told.output
-    assert all(word in told.output for word in ("memory", "postgres", "25.0% of 4", "1 replays", "saved 0.0 s"))
+    words = ("memory", "postgres", "25.0% of 4", "1 replays", "saved ", " s, 12 tokens")
+    assert all(word in told.output for word in words), told.output
+    await recorded(server)
     record = (await server.client.get("/api/experiments?limit=1")).json()["experiments"][0]
     one = [await tandem("clear", record["fingerprint"], url=server.url) for _ in range(2)]
     assert [told.exit_code for told in one] == [0, 2]
