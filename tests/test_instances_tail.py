@@ -171,7 +171,7 @@ async def test_guests_of_the_owner_come_back_elsewhere(others: Fleet) -> None:
     a, b = await others.instance(), await others.instance()
     run = await a.show()
     run.admit(FRIEND)
-    await asyncio.sleep(0.04)
+    await until(lambda: a.others._relay._shown[run.run_id].admitted)
     assert await b.others.tail(run.run_id, FRIEND) is not None
 
 
