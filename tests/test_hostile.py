@@ -217,6 +217,14 @@ async def test_refusals_do_not_cut_into_a_stream(caplog: pytest.LogCaptureFixtur
         assert b"400" not in begun + rest
 
 
+async def test_a_refusal_takes_the_place_of_an_answer(caplog: pytest.LogCaptureFixture) -> None:
+    """What is wrong behind a question whose answer has not begun is told instead; the client has left, by no fault."""
+    async with besieged(caplog, "no HTTP/1.1", disconnect_grace_s=0) as server:
+        assert (await tell(server.port, HANGING + b"\x16 garbage\r\n\r\n")).status == 400
+        await eventually(lambda: server.connections == 0, 1)
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
 async def test_a_storm_of_garbage_is_one_line(caplog: pytest.LogCaptureFixture) -> None:
     """A hundred connections with garbage are each told 400, and the log is told once."""
     async with besieged(caplog, "no HTTP/1.1") as server:

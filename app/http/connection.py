@@ -162,11 +162,9 @@ class Protocol(HttpToolsProtocol):
     def _head_late(self) -> None:
         """The time for a head is over; a client that still reads an answer has as long again."""
         self._head_watch = None
-        if self._deaf:
-            return
         if self._answering:
             self._watch_head()
-        elif not self.transport.is_closing():
+        elif not self._deaf and not self.transport.is_closing():
             if self._stage == "head" or self._pending:
                 self.transport.write(LATE)
             self._end("head_late")
@@ -279,6 +277,9 @@ class Protocol(HttpToolsProtocol):
             return
         if self.pipeline or (self._answering and self.cycle.response_started):
             self._end(kind, abort=True)
+        elif self._answering:  # that answer has nowhere to go any more, which is to be known at once
+            self.transport.write(answer)
+            self._end(kind)
         else:
             self._doorstep.notices.tell(kind, self._who)
             self._deaf = True
