@@ -35,7 +35,7 @@ class Wire:
 @pytest.fixture
 def cycle() -> SimpleNamespace:
     """What uvicorn calls a cycle, with a way of its own to the wire."""
-    made = SimpleNamespace(transport=Wire())
+    made = SimpleNamespace(transport=Wire(), scope={"method": "GET"}, chunked_encoding=True, expected_content_length=0)
     made.wire, made.transport = made.transport, Joining(made)  # type: ignore[arg-type]  # all that is needed of one
     return made
 
@@ -54,6 +54,22 @@ async def test_a_head_waits_for_one_turn(cycle: SimpleNamespace) -> None:
     cycle.transport.write(b"head")
     assert cycle.wire.told == []
     await asyncio.sleep(0)
+    assert (cycle.transport, cycle.wire.told) == (cycle.wire, [b"head"])
+
+
+@pytest.mark.parametrize(
+    "bare",
+    [
+        {"scope": {"method": "HEAD"}, "expected_content_length": 9},
+        {"chunked_encoding": None},
+        {"chunked_encoding": False},
+    ],
+    ids=["HEAD", "no body", "an empty body"],
+)
+async def test_a_head_alone_waits_for_nothing(cycle: SimpleNamespace, bare: dict[str, Any]) -> None:
+    """A head that is the whole reply is written at once: what is said next on the connection comes behind it."""
+    vars(cycle).update(bare)
+    cycle.transport.write(b"head")
     assert (cycle.transport, cycle.wire.told) == (cycle.wire, [b"head"])
 
 

@@ -8,8 +8,9 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 class Joining:
     """Stands between a cycle and its transport until the head is written; uvloop makes each write a system call.
 
-    The head waits for what follows in the same turn of the loop, and no longer. From then on the cycle has the
-    transport to itself.
+    The head waits for what follows in the same turn of the loop, and no longer; one that nothing follows, not at all:
+    its reply is over, and whatever is said next must come behind it. From then on the cycle has the transport to
+    itself.
     """
 
     __slots__ = ("_cycle", "_head", "_transport")
@@ -24,9 +25,13 @@ class Joining:
         if self._head:
             self._head += data
             self._let_go()
-        else:
-            self._head = data
+            return
+        self._head = data
+        cycle = self._cycle
+        if cycle.scope["method"] != "HEAD" and (cycle.chunked_encoding or cycle.expected_content_length):
             asyncio.get_running_loop().call_soon(self._let_go)
+        else:
+            self._let_go()
 
     def is_closing(self) -> bool:
         """Whether the transport is."""
