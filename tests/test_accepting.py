@@ -18,7 +18,7 @@ from app.admission import ceiling
 from app.admission.ceiling import LATE_S, LEAST, Ceiling
 from app.admission.load import Capacity, Load
 from app.errors import Overloaded
-from app.http import accepting, doorstep
+from app.http import accepting
 from app.http.accepting import Accepting
 from app.telemetry.lag import Lag
 
@@ -110,11 +110,11 @@ async def test_no_more_are_let_by_than_there_are_places() -> None:
 
 
 @pytest_asyncio.fixture
-async def late(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Server]:
+async def late(dsn: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Server]:
     """A server whose loop is late, with as many races as it bears: none."""
     monkeypatch.setattr(Lag, "now_s", LATE_S * 2)
     monkeypatch.setattr(ceiling, "LEAST", 0)
-    async with serving() as server:
+    async with serving(dsn, cors_origins="https://page.example") as server:
         looks: Any = server.parts.numbers
         await eventually(looks.sources.queue.turns_away)
         looks.sources.queue.refused.clear()
@@ -125,7 +125,7 @@ async def test_who_has_no_hope_is_told_before_the_question_is_read(late: Server)
     """A server whose loop is late answers the head of a new question, and takes everything else."""
     told = await tell(late.port, QUESTION[: QUESTION.index(b"{")])  # and no body
     assert (told.status, told.json()["code"], told.headers["retry-after"]) == (503, Overloaded.code, "5")
-    assert told.json()["request_id"] == told.headers["x-request-id"] != doorstep._ID
+    assert told.json()["request_id"] == told.headers["x-request-id"]
     assert (await tell(late.port, head("GET", "/health/live"))).status == 200
     again = post(b'{"input": "Why?"}', "Last-Event-ID: 0190b6a5-0000-7000-8000-000000000000:1")
     assert (await tell(late.port, again)).status == 404
@@ -133,6 +133,15 @@ async def test_who_has_no_hope_is_told_before_the_question_is_read(late: Server)
     assert b'tandem_refusals_total{code="overloaded"} 1.0' in scraped
     assert b'tandem_queue_refused_total{reason="overloaded"} 1.0' in scraped
     assert b'tandem_connections_ended_total{reason="overloaded"} 1.0' in scraped
+
+
+async def test_who_is_turned_away_is_told_as_anybody_is(late: Server) -> None:
+    """The answer has the id that the request came with, what every answer carries, and a listed page may read it."""
+    inside = await tell(late.port, head("GET", "/health/live", "Origin: https://page.example"))
+    told = [await tell(late.port, post(b"{}", "X-Request-ID: mine-1", "Origin: https://page.example")) for _ in "ab"][1]
+    assert (told.status, told.headers["x-request-id"], told.json()["request_id"]) == (503, "mine-1", "mine-1")
+    assert inside.headers.keys() - {"date", "transfer-encoding"} <= told.headers.keys()
+    assert told.headers["access-control-allow-origin"] == "https://page.example"
 
 
 async def test_who_is_turned_away_may_finish(late: Server) -> None:

@@ -299,6 +299,7 @@ async def test_more_connections_than_may_be_are_told(caplog: pytest.LogCaptureFi
             async with dialled(server.port) as (reader, _):
                 told = await reply(reader)
             assert (told.status, told.json()["code"], told.headers["retry-after"]) == (503, "overloaded", "5")
+            assert told.json()["request_id"] == told.headers["x-request-id"]
         assert server.runs.open_streams == 20
 
 

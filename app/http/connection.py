@@ -8,7 +8,7 @@ from typing import Any, Final, Literal, NamedTuple
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from app.http.closings import FULL, LATE, MALFORMED, TOO_LARGE
+from app.http.closings import LATE, MALFORMED, TOO_LARGE, full
 from app.http.departure import CONNECTION
 from app.http.doorstep import Doorstep
 from app.http.joining import Joining
@@ -73,7 +73,7 @@ class Protocol(HttpToolsProtocol):
         """A client came; it is told when there are too many."""
         super().connection_made(transport)
         if len(self.connections) > self._bounds.connections:
-            transport.write(FULL)
+            transport.write(full())
             self._end("too_many_connections")
         else:
             self._watch_head()
@@ -153,7 +153,7 @@ class Protocol(HttpToolsProtocol):
     def _turn_away(self) -> None:
         """Answer at once, and end with the request."""
         self._stage, self._turned_away = "body", True
-        self.transport.write(self._doorstep.refusal(self._who))
+        self.transport.write(self._doorstep.refusal(self._who, self.headers))
         self._let_finish()
 
     def _watch_head(self) -> None:

@@ -67,7 +67,7 @@ async def open_services(settings: Settings, doorstep: Doorstep | None = None) ->
         parts = await identity.guarded(parts, settings, ground.way, stack)
         parts = metrics.joined(parts, settings, around.numbers, ground.journal)
         services = Services(parts, ground.journal, around.guard.gate)
-        around.look_before(doorstep or Doorstep())
+        around.look_before(doorstep or Doorstep(), parts.cors)
         background(stack, around.numbers.look_again(), "sizes of levels")
         stack.push_async_callback(services.drain, 0.0)
         yield services

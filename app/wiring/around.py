@@ -3,9 +3,12 @@
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
+from starlette.datastructures import Headers
+
 from app import __version__
 from app.admission.gate import Gate
 from app.admission.sparing import Sparing as Counters
+from app.http.cors import Cors
 from app.http.doorstep import Doorstep
 from app.reasoning.runs import Keep
 from app.settings import Settings
@@ -40,9 +43,11 @@ class Around:
         """Who is told of the end of a run, besides who keeps answers."""
         return (self.numbers.meters.keep, self.spans.keep, self.condition.lately.keep, *self.sparing.listeners)
 
-    def look_before(self, doorstep: Doorstep) -> None:
+    def look_before(self, doorstep: Doorstep, cors: Cors | None) -> None:
         """Who cannot be let in is turned away there, and what happens there is counted."""
         doorstep.watch(self.guard.gate, self.numbers.meters)
+        if cors is not None:
+            doorstep.added = lambda headers: cors.answered(Headers(raw=headers))
         self.numbers.sources.ended = doorstep.notices
 
     @property
