@@ -183,6 +183,21 @@ async def test_a_head_is_not_read_beyond_its_bound(
         assert (told.status, len(seen)) == (400, MAX_HEADERS + 1)
 
 
+@pytest.mark.parametrize("earlier", [0, 1])
+async def test_who_is_heard_out_is_not_kept(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, earlier: int
+) -> None:
+    """A client that is refused for an address, and does not leave, is left after a while, whatever it asked before."""
+    monkeypatch.setattr(connection, "LINGER_S", 0.05)
+    async with besieged(caplog, "head of a request was too large") as server, dialled(server.port) as (reader, writer):
+        for _ in range(earlier):
+            writer.write(LIVE)
+            assert (await reply(reader)).status == 200
+        writer.write(b"GET /" + b"a" * 66_000 + b" HTTP/1.1\r\n\r\n")
+        assert (await reply(reader)).status == 400
+        await eventually(lambda: server.connections == 0, 1)
+
+
 async def test_a_flood_of_pipelined_requests_is_cut_off(caplog: pytest.LogCaptureFixture) -> None:
     """A client that sends requests and waits for no answer is cut off beyond a few; that few are all answered."""
     async with besieged(caplog, "before their answers") as server:

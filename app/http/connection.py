@@ -137,7 +137,8 @@ class Protocol(HttpToolsProtocol):
             return
         if self._head_bytes > MAX_HEAD_BYTES:
             self._refuse("head_large", TOO_LARGE)
-        elif len(self.pipeline) >= MAX_PIPELINED:
+            raise ConnectionAbortedError  # or the parser would tell of the end of a request that never began
+        if len(self.pipeline) >= MAX_PIPELINED:
             self._end("pipelined", abort=True)
         elif not self._answering and self._doorstep.turns_away(self.parser.get_method(), self.url, self.headers):
             self._turn_away()
@@ -154,6 +155,7 @@ class Protocol(HttpToolsProtocol):
         """Answer at once, and end with the request."""
         self._stage, self._turned_away = "body", True
         self.transport.write(self._doorstep.refusal(self._who, self.headers))
+        self._begin_watch()
         self._let_finish()
 
     def _watch_head(self) -> None:
@@ -261,11 +263,9 @@ class Protocol(HttpToolsProtocol):
         """The end, whoever wanted it."""
         super().connection_lost(exc)
         self._lost.set_result(None)
-        self._end_watch()
-        self._end_linger()
-        if self._head_watch is not None:
-            self._head_watch.cancel()
-            self._head_watch = None
+        for timer in (self._watch, self._linger_watch, self._head_watch):
+            if timer is not None:
+                timer.cancel()
 
     @property
     def _who(self) -> str:
