@@ -200,6 +200,19 @@ async def test_a_look_that_takes_long_holds_nobody_up(monkeypatch: pytest.Monkey
     assert looks == 2  # one for each lane's model
 
 
+async def test_a_price_that_must_be_known_is_worth_a_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody is refused for a price that is only not looked up yet, as while the list of prices is being loaded."""
+    monkeypatch.setattr("app.admission.estimate.LOOK_S", 0.01)
+
+    async def look(lane: LaneName, model: str) -> Tariff | None:  # as Prices has it
+        """What a look finds, in its time."""
+        await asyncio.sleep(0.03)
+        return A_CENT_A_TOKEN
+
+    estimate = await Estimator(Prices(lambda *_: None, look, required=lambda _: True), 10).of(ASKED)
+    assert (estimate.unpriced, estimate.total.cost_nano) == ((), 32 * CENT)
+
+
 async def test_a_refusal_says_what_is_in_the_way() -> None:
     """Who has no money left is told the limit, whose it is, what of it is used, and when to come again."""
     budget = gate("0.5 usd/hour")

@@ -15,6 +15,7 @@ from app.question import LANES, LaneName, Question
 
 CHARS_A_TOKEN: Final = 4
 LOOK_S: Final = 0.25  # for the price of a model that was never asked before
+NEEDED_S: Final = 5.0  # the same where nobody is let in without; to load all prices takes half a second
 LOOKED: Final = 1000  # models that are remembered to have been looked up
 
 
@@ -117,7 +118,7 @@ class Estimator:
         self._doors: WeakValueDictionary[tuple[LaneName, str], asyncio.Lock] = WeakValueDictionary()
 
     async def of(self, question: Question) -> Estimate:
-        """The estimate. The first one for a model takes up to LOOK_S, while its price is looked up."""
+        """The estimate. The first one for a model takes longer, while its price is looked up."""
         given = math.ceil(sum(len(message.content) for message in question.messages) / CHARS_A_TOKEN)
         lanes, read, unpriced = {}, {}, []
         for name in LANES:
@@ -137,8 +138,8 @@ class Estimator:
         key = (lane, model)
         async with self._doors.setdefault(key, asyncio.Lock()):
             if key not in self._looked:
-                price = None
+                price, most_s = None, NEEDED_S if self._prices.required(model) else LOOK_S
                 with contextlib.suppress(TimeoutError):  # what is found later is known the next time
-                    price = await asyncio.wait_for(self._prices.look(lane, model), LOOK_S)
+                    price = await asyncio.wait_for(self._prices.look(lane, model), most_s)
                 self._looked[key] = price
             return self._looked[key]
