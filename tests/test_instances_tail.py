@@ -88,12 +88,18 @@ async def test_what_was_seen_may_never_come(redis_url: str) -> None:
 
 
 async def test_known_though_not_shown(others: Fleet) -> None:
-    """A run of another instance is known here to who may read it, and to nobody else, also when nothing is shown."""
+    """A run of another instance is known here to who may read it, and to nobody else, also when nothing is shown; for
+    its record, which a guest does not have, to who opened it.
+    """
     a, b = await others.instance(), await others.instance()
     run = await a.show()
+    run.admit(FRIEND)
+    await until(lambda: a.others._relay._shown[run.run_id].admitted)
     await b.others.drain(0)
     assert await b.others.tail(run.run_id, OPENER) is None
-    assert [await b.others.knows(run.run_id, caller) for caller in (OPENER, STRANGER)] == [True, False]
+    callers = (OPENER, FRIEND, STRANGER)
+    assert [await b.others.knows(run.run_id, caller, guest=True) for caller in callers] == [True, True, False]
+    assert [await b.others.knows(run.run_id, caller) for caller in callers] == [True, False, False]
 
 
 async def test_many_readers_one_mirror(others: Fleet) -> None:

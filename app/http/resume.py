@@ -89,7 +89,7 @@ async def _recorded(parts: Parts, caller: Caller, run_id: str, after: int) -> tu
     await arrived(parts, caller, run_id)
     stored = await parts.records.log(caller, run_id)
     if stored is None:
-        raise await unknown(parts, caller, run_id)
+        raise await unknown(parts, caller, run_id, guest=True)
     if parts.pending.may_have(run_id) and (stored.status == "running" or stored.reason == "interrupted"):
         raise RunNotLive("how the run ended may be on its way to the record; ask again in a moment")
     overdue = stored.created_at + timedelta(milliseconds=stored.deadline_ms) + OVERDUE < datetime.now(UTC)
@@ -118,9 +118,12 @@ async def arrived(parts: Parts, caller: Caller, run_id: str) -> None:
         await parts.pending.arrival(run_id, ARRIVAL_S, caller.id)
 
 
-async def unknown(parts: Parts, caller: Caller, run_id: str) -> NoSuchRun | RunNotLive:
-    """What to say of a run that the record does not have for the caller: it may be on its way there, from anywhere."""
-    if parts.pending.may_have(run_id, caller.id) or await parts.answers.elsewhere.knows(run_id, caller):
+async def unknown(parts: Parts, caller: Caller, run_id: str, *, guest: bool = False) -> NoSuchRun | RunNotLive:
+    """What to say of a run that the record does not have for the caller: it may be on its way there, from anywhere.
+
+    guest: also for who may read the run's stream, and has no record of it.
+    """
+    if parts.pending.may_have(run_id, caller.id) or await parts.answers.elsewhere.knows(run_id, caller, guest=guest):
         return RunNotLive("the record of this run may be on its way; ask again in a moment")
     return NoSuchRun("there is no such run of yours")
 

@@ -48,8 +48,10 @@ class Elsewhere(Protocol):
         """
         ...
 
-    async def knows(self, run_id: str, caller: Caller) -> bool:
-        """Whether a run that this caller may read lives, or lately ended, on some instance, though it has no mirror."""
+    async def knows(self, run_id: str, caller: Caller, *, guest: bool = False) -> bool:
+        """Whether a run of this caller's lives, or lately ended, on some instance, though it has no mirror; guest: or
+        one that it may only read.
+        """
         ...
 
     async def stop(self, run_id: str, caller: Caller, cause: Cause) -> bool | None:
@@ -117,7 +119,7 @@ class Nowhere:
         """There is none."""
         return None
 
-    async def knows(self, run_id: str, caller: Caller) -> bool:  # noqa: ARG002  # as above
+    async def knows(self, run_id: str, caller: Caller, *, guest: bool = False) -> bool:  # noqa: ARG002  # as above
         """Nobody does."""
         return False
 

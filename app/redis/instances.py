@@ -108,10 +108,10 @@ class Instances:
             log.outlive_readers()
         return log
 
-    async def knows(self, run_id: str, caller: Caller) -> bool:
+    async def knows(self, run_id: str, caller: Caller, *, guest: bool = False) -> bool:
         """As Elsewhere has it."""
         looked = await self._asked(lambda: self._cards.look(run_id, caller), None)
-        return looked is not None and looked.readable
+        return looked is not None and (looked.card.opener == caller or (guest and looked.readable))
 
     async def stop(self, run_id: str, caller: Caller, cause: Cause) -> bool | None:
         """As Elsewhere has it."""
