@@ -3,18 +3,23 @@
 load     a fresh browser opens `/`: first contentful paint, the largest one, total blocking time (of long tasks, what is
          beyond 50 ms), requests and bytes over the network until the page is still
 frames   one run whose lanes stream 200 tokens a second each: the intervals of requestAnimationFrame; a frame is late
-         when it comes more than one and a half of 1/60 s after the one before
-memory   a thousand runs asked in one page: JavaScript heap and DOM nodes after a collection, at the hundredth run and
-         at the last
+         when it comes more than one and a half of 1/60 s after the one before. Also the processor time of the page's
+         main thread a frame, all of it, in scripts, and in style and layout: what the page itself costs, whoever else
+         uses the machine and however pixels are made
+memory   a thousand runs asked in one page: JavaScript heap and DOM nodes after a collection, at the run by which the
+         browser has compiled what runs often, and at the last. Asked by a script: of what is typed, the browser keeps
+         a thousand steps to undo, with their nodes
 
-Ends with 1 when the first paint takes more than 100 kB, more than one frame in a hundred is late, or the heap grows by
-more than a tenth or by any node. It needs Chromium. On a machine without a display everything is painted by the
-processor, beside the server that streams.
+Ends with 1 when the first paint takes more than 100 kB, more than one frame in a hundred is late, the main thread takes
+more than half of a frame's time, or the heap grows by more than a tenth or by any node. It needs Chromium. On a machine
+without a display everything is painted by the processor, beside the server that streams: --pin gives that half of the
+cores, and on a busy machine (`load`, of the last minute) frames are late that would not be.
 """
 
 import asyncio
 import contextlib
 import json
+import os
 import shutil
 import statistics
 from collections.abc import AsyncIterator, Iterator
@@ -23,17 +28,18 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
-from playwright.async_api import Browser, Page, Response, async_playwright
+from playwright.async_api import Browser, CDPSession, Page, Response, async_playwright
 
-from bench.processes import Child
+from bench.processes import Child, Cores
 from bench.servers import folder, free_port, get
 
 CHROMIUM: Final = ("chromium", "google-chrome", "chromium-browser")
 ARGUMENTS: Final = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
 FRAME_MS: Final = 1000 / 60
 LATE_MS: Final = 1.5 * FRAME_MS
+BUSY_MS: Final = FRAME_MS / 2
 FIRST_PAINT_BYTES: Final = 100_000
-WARM_RUNS: Final = 100
+WARM_RUNS: Final = 300
 QUICK: Final = "scripted:fast?first=0.002&gap=0&tokens=20"
 STREAMING: Final = "scripted:fast?first=0.1&gap=0.005&tokens={tokens}"
 WAIT_MS: Final = 120_000
@@ -53,16 +59,21 @@ _WATCH_FRAMES: Final = """() => {
   const look = (at) => { window.frames_.push(at); window.looking = requestAnimationFrame(look); };
   window.looking = requestAnimationFrame(look);
 }"""
+_ASK: Final = """question => {
+  document.getElementById("question").value = question;
+  document.getElementById("ask").requestSubmit();
+}"""
 _SEEN_FRAMES: Final = "() => { cancelAnimationFrame(window.looking); return window.frames_; }"
 
 
 def bench(
     runs: Annotated[int, typer.Option(min=2 * WARM_RUNS, max=100_000, help="For the memory.")] = 1000,
     seconds: Annotated[float, typer.Option(min=1, max=600, help="For the frames.")] = 10.0,
+    pin: Annotated[bool, typer.Option(help="The server on cores of its own (Linux).")] = False,
     out: Annotated[Path | None, typer.Option(help="Also write the JSON there.")] = None,
 ) -> None:
     """Print what the page takes, and end with 1 when it is too much."""
-    told = asyncio.run(_measured(runs, seconds))
+    told = asyncio.run(_measured(runs, seconds, Cores(pin=pin)))
     for part, values in told.items():
         print(part.ljust(8), "  ".join(f"{name} {value:,.4g}" for name, value in values.items()))
     if out is not None:
@@ -79,13 +90,15 @@ def _broken(told: dict[str, dict[str, float]]) -> Iterator[str]:
         yield f"the first paint takes more than {FIRST_PAINT_BYTES:,} bytes"
     if told["frames"]["late share"] > 0.01:
         yield "more than one frame in a hundred is late"
+    if told["frames"]["main ms"] > BUSY_MS:
+        yield f"the main thread takes more than {BUSY_MS:.1f} ms a frame"
     if told["memory"]["heap growth"] > 0.1 or told["memory"]["node growth"] > 0:
         yield "memory grows with the runs"
 
 
-async def _measured(runs: int, seconds: float) -> dict[str, dict[str, float]]:
-    async with _browser() as browser:
-        with _server() as url:
+async def _measured(runs: int, seconds: float, cores: Cores) -> dict[str, dict[str, float]]:
+    async with opened_browser() as browser:
+        with _server(cores) as url:
             return {
                 "load": await _load(browser, url),
                 "frames": await _frames(browser, url, seconds),
@@ -94,7 +107,8 @@ async def _measured(runs: int, seconds: float) -> dict[str, dict[str, float]]:
 
 
 @contextlib.asynccontextmanager
-async def _browser() -> AsyncIterator[Browser]:
+async def opened_browser() -> AsyncIterator[Browser]:
+    """The browser that is installed here, without a window."""
     executable = next(filter(None, map(shutil.which, CHROMIUM)), None)
     if executable is None:
         raise typer.BadParameter("no Chromium or Chrome is installed")
@@ -105,13 +119,14 @@ async def _browser() -> AsyncIterator[Browser]:
 
 
 @contextlib.contextmanager
-def _server() -> Iterator[str]:
+def _server(cores: Cores) -> Iterator[str]:
     """A Tandem of its own with an embedded PostgreSQL, by its address."""
     port = free_port()
     with folder() as home:
         own = {"PORT": str(port), "TANDEM_HOME": str(home / "home"), "LOG_LEVEL": "WARNING"}
         models = {"FAST_MODEL": QUICK, "SLOW_MODEL": QUICK, "CACHE": "false"}
         with Child(["app.cli", "serve"], home / "tandem.log", own | models) as child:
+            cores.give_server(child.pid)
             child.await_ready(lambda: get(port, "/health/ready")[0] == 200)
             yield f"http://127.0.0.1:{port}/"
 
@@ -139,8 +154,8 @@ async def _load(browser: Browser, url: str) -> dict[str, float]:
 
 async def _asked(page: Page, question: str) -> None:
     """One question, to the end of its run."""
-    await page.fill("#question", question)
-    await page.press("#question", "Enter")
+    await page.wait_for_selector("#question")
+    await page.evaluate(_ASK, question)
     await page.wait_for_function(
         "question => document.body.dataset.phase === 'over'"
         " && document.getElementById('asked').textContent.includes(question)",
@@ -155,10 +170,14 @@ async def _frames(browser: Browser, url: str, seconds: float) -> dict[str, float
     page = await context.new_page()
     await page.goto(url)
     model = STREAMING.format(tokens=int(seconds * 200))
+    tools = await context.new_cdp_session(page)
+    await tools.send("Performance.enable", {"timeDomain": "threadTicks"})
     await page.evaluate(_WATCH_FRAMES)
     await page.route("**/v1/reason", _with_models(model))
+    before = await _spent_ms(tools)
     await _asked(page, "Two hundred tokens a second, from both of you, please.")
     at = await page.evaluate(_SEEN_FRAMES)
+    spent = {name: total - before[name] for name, total in (await _spent_ms(tools)).items()}
     gaps = sorted(later - earlier for earlier, later in pairwise(at))
     await context.close()
     return {
@@ -168,6 +187,20 @@ async def _frames(browser: Browser, url: str, seconds: float) -> dict[str, float
         "p99 ms": gaps[int(0.99 * (len(gaps) - 1))],
         "longest ms": gaps[-1],
         "late share": sum(gap > LATE_MS for gap in gaps) / len(gaps),
+        "main busy share": spent["main ms"] / (at[-1] - at[0]),
+        **{name: total / len(gaps) for name, total in spent.items()},
+        "load": os.getloadavg()[0],
+    }
+
+
+async def _spent_ms(tools: CDPSession) -> dict[str, float]:
+    """Processor time of the page's main thread since its beginning: all, scripts, and style and layout."""
+    told = (await tools.send("Performance.getMetrics"))["metrics"]
+    seconds = {metric["name"]: metric["value"] for metric in told}
+    return {
+        "main ms": 1000 * seconds["TaskDuration"],
+        "script ms": 1000 * seconds["ScriptDuration"],
+        "layout ms": 1000 * (seconds["LayoutDuration"] + seconds["RecalcStyleDuration"]),
     }
 
 
@@ -185,7 +218,7 @@ def _with_models(model: str) -> Any:  # noqa: ANN401  # playwright's handler
 
 
 async def _memory(browser: Browser, url: str, runs: int) -> dict[str, float]:
-    """What is left in the page after a hundred runs, and after all of them."""
+    """What is left in the page after the first runs, and after all of them."""
     context = await browser.new_context(viewport={"width": 1280, "height": 900})
     page = await context.new_page()
     await page.goto(url)

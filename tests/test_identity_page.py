@@ -1,16 +1,15 @@
 """The page of a server with AUTH=keys in a real browser: the sign-in form, the cookie, EventSource, the sign-out."""
 
 import secrets
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterator
 from typing import NamedTuple
 
 import pytest
 import pytest_asyncio
 from browsers import chromium, needs_chromium, page_elsewhere
+from consoles import ask, key_of
 from playwright.async_api import Browser, Page, expect
-from processes import ROOT, Process, environment, fresh_home, running
+from processes import Process, fresh_home, running
 
 pytestmark = [needs_chromium, pytest.mark.asyncio(loop_scope="module")]
 WAIT_MS = 10_000
@@ -24,22 +23,21 @@ STREAM = """url => new Promise((resolve) => {
 
 
 class Guarded(NamedTuple):
-    """A server that wants keys, and one."""
+    """A server that wants keys, and those of Alice and Bob."""
 
     process: Process
     key: str
+    other: str
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Guarded]:
-    """A server as its operator starts it, and a key as they make it."""
+    """A server as its operator starts it, and keys as they make them."""
     settings = {"AUTH": "keys", "KEY_PEPPER": secrets.token_hex(32)}
     models = {"FAST_MODEL": "scripted:fast?first=0.01&gap=0", "SLOW_MODEL": "scripted:slow?first=0.02&gap=0"}
     with fresh_home() as home, running(home, **models, **settings) as process:
-        command = [sys.executable, "-m", "app.cli", "keys", "create", "alice"]
-        env = environment(home, settings)
-        made = subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True, check=True, timeout=30)
-        yield Guarded(process, made.stdout.strip())
+        alice, bob = (key_of(process, settings, name) for name in ("alice", "bob"))
+        yield Guarded(process, alice, bob)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -72,17 +70,27 @@ async def signed_in(page: Page, key: str) -> None:
 
 
 async def test_a_key_opens_the_page(server: Guarded, page: Page) -> None:
-    """The form stands instead of the page, a wrong key is told, the right one opens it, and a question is answered."""
+    """A wrong key is told, the right one opens the page; when its session ends only its holder finds the page again."""
     await expect(page.locator("#ask")).to_be_hidden(timeout=WAIT_MS)
     await signed_in(page, "tandem_wrong")
     await expect(page.locator("#sign-in-hint")).to_have_text("this key is not known here", timeout=WAIT_MS)
     await signed_in(page, server.key)
     await expect(page.locator("#who-name")).to_have_text("alice", timeout=WAIT_MS)
     await expect(page.locator("#sign-in")).to_be_hidden()
-    await page.fill("#question", "Who am I?")
-    await page.press("#question", "Enter")
+    await ask(page, "Who am I?")
     await expect(page.locator("#done")).to_have_attribute("data-status", "completed", timeout=WAIT_MS)
     assert server.key not in await page.content()
+    await page.context.clear_cookies()  # what the end of a session is to the page
+    await ask(page, "And still?")
+    await signed_in(page, server.key)
+    await expect(page.locator("#asked")).to_be_visible(timeout=WAIT_MS)
+    await expect(page.locator("#asked")).to_have_text("And still?")
+    await page.context.clear_cookies()
+    await page.evaluate("document.getElementById('ask').requestSubmit()")  # what was not answered is in the box
+    await signed_in(page, server.other)
+    await expect(page.locator("#who-name")).to_have_text("bob", timeout=WAIT_MS)
+    await expect(page.locator("#empty")).to_be_visible()
+    assert "And still?" not in await page.content()
 
 
 async def test_the_session_is_a_cookie_that_scripts_do_not_see(server: Guarded, page: Page) -> None:

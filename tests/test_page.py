@@ -10,7 +10,8 @@ import httpx
 import pytest
 import pytest_asyncio
 from browsers import REBOUND, chromium, needs_chromium, page_elsewhere
-from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, expect
+from consoles import Console, ask, console
+from playwright.async_api import Browser, BrowserContext, Page, expect
 from processes import Process, fresh_home, running
 
 pytestmark = [needs_chromium, pytest.mark.asyncio(loop_scope="module")]
@@ -35,37 +36,24 @@ async def browser() -> AsyncIterator[Browser]:
         yield launched
 
 
-@pytest_asyncio.fixture(loop_scope="module")
-async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
-    """A fresh profile."""
-    fresh = await browser.new_context(viewport={"width": 1100, "height": 900})
-    fresh.set_default_timeout(WAIT_MS)
-    yield fresh
-    await fresh.close()
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def one_console(browser: Browser, server: Process) -> AsyncIterator[Console]:
+    """The console, loaded once."""
+    async with console(browser, server.url) as opened:
+        yield opened
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def page(context: BrowserContext, server: Process) -> AsyncIterator[Page]:
+async def page(one_console: Console) -> AsyncIterator[Page]:
     """The page of the server; a word of complaint in its console, as of a violated policy, fails the test."""
-    complaints: list[str] = []
-    opened = await context.new_page()
-
-    def listen(message: ConsoleMessage) -> None:
-        """Note what the page complains about."""
-        if message.type in {"error", "warning"}:
-            complaints.append(message.text)
-
-    opened.on("console", listen)
-    opened.on("pageerror", lambda error: complaints.append(str(error)))
-    await opened.goto(server.url)
-    yield opened
-    assert [words for words in complaints if "422 (Unprocessable" not in words] == []
+    async with one_console.lent("422 (Unprocessable") as lent:
+        yield lent
 
 
-async def ask(page: Page, question: str) -> None:
-    """Type a question and press Enter."""
-    await page.fill("#question", question)
-    await page.press("#question", "Enter")
+@pytest.fixture
+def context(one_console: Console) -> BrowserContext:
+    """The profile of the page."""
+    return one_console.page.context
 
 
 async def run_id_of(page: Page) -> str:

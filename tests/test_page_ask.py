@@ -7,14 +7,16 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from browsers import chromium, needs_chromium
+from consoles import Console, ask, console
 from cutting import cutting
 from fake_openai import HANG, FakeOpenAI, fake_openai
-from playwright.async_api import Browser, BrowserContext, Page, expect
+from playwright.async_api import Browser, BrowserContext, Page, ViewportSize, expect
 from processes import Process, fresh_home, running
 from spoken import silent, spoken
 
 pytestmark = [needs_chromium, pytest.mark.asyncio(loop_scope="module")]
 WAIT_MS = 10_000
+NARROW: ViewportSize = {"width": 360, "height": 800}
 HOSTILE = (
     "<script>window.owned = 1</script> <img src=x onerror=owned=1> [go](javascript:owned=1) ![pic](data:image/png,x) "
     "[bank](https://bank.example@evil.example/x)\n\n" + "Giant" * 400 + "\n\n```html\n<script>owned = 1</script>\n"
@@ -30,6 +32,18 @@ REPLIES: dict[str, Any] = {
     "hostile": spoken(HOSTILE, size=7),
     "long": spoken(LONG, size=2000),
 }
+
+
+# As four more tabs would: each stream has its place and its connection, and ends with the page.
+FOUR_STREAMS = """async () => {
+  const { takeSlot } = await import("/console/ask/slots.js");
+  const headers = { "content-type": "application/json" };
+  for (const input of ["One?", "Two?", "Three?", "Four?"]) {
+    await takeSlot({ signal: new AbortController().signal, onWait() {} });
+    const slow = { model: "openai:stuck", timeout_s: 500 };
+    await fetch("/v1/reason", { method: "POST", headers, body: JSON.stringify({ input, slow, stream: true }) });
+  }
+}"""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -57,30 +71,46 @@ async def browser() -> AsyncIterator[Browser]:
         yield launched
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def one_console(browser: Browser, server: Process) -> AsyncIterator[Console]:
+    """The console as narrow as a phone, loaded once."""
+    async with console(browser, server.url, NARROW) as opened:
+        yield opened
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def page(one_console: Console) -> AsyncIterator[Page]:
+    """The console's page, where nothing is chosen."""
+    async with one_console.lent("Failed to load resource", "Failed to fetch dynamically") as lent:
+        await choose(lent)
+        yield lent
+
+
 @pytest_asyncio.fixture(loop_scope="module")
 async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
-    """A fresh profile as narrow as a phone."""
-    fresh = await browser.new_context(viewport={"width": 360, "height": 800})
+    """A fresh profile, for what more than one tab or a first load is about."""
+    fresh = await browser.new_context(viewport=NARROW)
     fresh.set_default_timeout(WAIT_MS)
     yield fresh
     await fresh.close()
 
 
+async def choose(page: Page, **options: str) -> None:
+    """Choose these options, and no others."""
+    await page.evaluate("document.getElementById('options').open = true")
+    if await page.locator("#options-reset").is_visible():
+        await page.click("#options-reset")
+    for name, value in options.items():
+        await page.fill(f"#option-{name}", value)
+
+
 async def opened(context: BrowserContext, server: Process, **options: str) -> Page:
-    """A tab with the page, where these options were chosen before."""
+    """A new tab with the page, where these options were chosen before."""
     page = await context.new_page()
     await page.goto(server.url)
     await expect(page.locator("#ask")).to_be_visible(timeout=WAIT_MS)
-    await page.evaluate("document.getElementById('options').open = true")
-    for name, value in options.items():
-        await page.fill(f"#option-{name}", value)
+    await choose(page, **options)
     return page
-
-
-async def ask(page: Page, question: str) -> None:
-    """Type a question and press Enter."""
-    await page.fill("#question", question)
-    await page.press("#question", "Enter")
 
 
 async def over(page: Page, status: str = "completed") -> None:
@@ -99,9 +129,8 @@ async def begun(page: Page) -> None:
     await expect(page.locator("[data-lane=fast]")).to_have_attribute("data-role", "preliminary", timeout=WAIT_MS)
 
 
-async def test_a_revised_answer_shows_which_words_changed(context: BrowserContext, server: Process) -> None:
+async def test_a_revised_answer_shows_which_words_changed(page: Page) -> None:
     """The final marks the preliminary as replaced, and the words that differ are struck out and underlined."""
-    page = await opened(context, server)
     await ask(page, "How much?")
     await verdict(page, "revised")
     await expect(page.locator("[data-lane=fast]")).to_have_attribute("data-role", "replaced")
@@ -113,17 +142,17 @@ async def test_a_revised_answer_shows_which_words_changed(context: BrowserContex
     await expect(page.locator("#changes")).to_be_hidden()
 
 
-async def test_equal_answers_are_confirmed_with_nothing_to_compare(context: BrowserContext, server: Process) -> None:
+async def test_equal_answers_are_confirmed_with_nothing_to_compare(page: Page) -> None:
     """Two answers that say the same are confirmed, and no change is offered."""
-    page = await opened(context, server, slow="openai:ten")
+    await choose(page, slow="openai:ten")
     await ask(page, "How much, twice?")
     await verdict(page, "confirmed")
     await expect(page.locator("#changes-toggle")).to_be_hidden()
 
 
-async def test_choices_are_sent_and_remembered_and_a_limit_is_drawn(context: BrowserContext, server: Process) -> None:
+async def test_choices_are_sent_and_remembered_and_a_limit_is_drawn(page: Page) -> None:
     """A time that was chosen ends the slow lane, leaves the answer unverified, is drawn, and is kept over a reload."""
-    page = await opened(context, server, slow="openai:silent", slowTimeout="0.3")
+    await choose(page, slow="openai:silent", slowTimeout="0.3")
     await ask(page, "Who is late?")
     await over(page, "partial")
     await verdict(page, "unverified")
@@ -134,9 +163,9 @@ async def test_choices_are_sent_and_remembered_and_a_limit_is_drawn(context: Bro
     await expect(page.locator("#options summary")).to_have_text("Options, 2 chosen")
 
 
-async def test_asking_again_goes_past_the_cache(context: BrowserContext, server: Process) -> None:
+async def test_asking_again_goes_past_the_cache(page: Page) -> None:
     """The button asks the same question with the same choices and `cache: refresh`."""
-    page = await opened(context, server, slow="openai:ten")
+    await choose(page, slow="openai:ten")
     await ask(page, "Once more?")
     await over(page)
     async with page.expect_request("**/v1/reason") as request:
@@ -150,9 +179,9 @@ async def test_asking_again_goes_past_the_cache(context: BrowserContext, server:
     await over(page)
 
 
-async def test_a_reload_comes_back_to_the_run(context: BrowserContext, server: Process, upstream: FakeOpenAI) -> None:
+async def test_a_reload_comes_back_to_the_run(page: Page, upstream: FakeOpenAI) -> None:
     """A page that is reloaded midway shows the same run, obeys it still, and no model is asked a second time."""
-    page = await opened(context, server, slow="openai:stuck", slowTimeout="500")
+    await choose(page, slow="openai:stuck", slowTimeout="500")
     before = upstream.stats.requests
     await ask(page, "Will you be there?")
     await begun(page)
@@ -167,11 +196,9 @@ async def test_a_reload_comes_back_to_the_run(context: BrowserContext, server: P
     assert await page.evaluate("sessionStorage.length") == 0
 
 
-async def test_a_copy_of_the_tab_does_not_take_the_run(
-    context: BrowserContext, server: Process, upstream: FakeOpenAI
-) -> None:
+async def test_a_copy_of_the_tab_does_not_take_the_run(page: Page, upstream: FakeOpenAI) -> None:
     """A tab that was opened as a copy is empty and asks nothing; the first one keeps its run."""
-    page = await opened(context, server, slow="openai:stuck", slowTimeout="500")
+    await choose(page, slow="openai:stuck", slowTimeout="500")
     before = upstream.stats.requests
     await ask(page, "Whose is it?")
     await begun(page)
@@ -183,6 +210,7 @@ async def test_a_copy_of_the_tab_does_not_take_the_run(
     while await copy.evaluate("sessionStorage.length"):  # noqa: ASYNC110  # nobody tells
         await asyncio.sleep(0.02)
     await expect(copy.locator("body")).to_have_attribute("data-phase", "idle")
+    await copy.close()
     await page.press("#question", "Escape")
     await over(page, "cancelled")
     assert upstream.stats.requests - before == 2
@@ -213,30 +241,30 @@ async def test_a_cut_and_being_offline_are_shown_and_mended(
 async def test_more_streams_than_a_browser_has_connections_are_told(context: BrowserContext, server: Process) -> None:
     """The sixth waits with a message until another ends; the seventh, sent all the same, says that nobody answers."""
     await context.clock.install()
-    tabs = [await opened(context, server, slow="openai:stuck", slowTimeout="500") for _ in range(6)]
-    for number, tab in enumerate(tabs[:5]):
-        await ask(tab, f"Are you number {number}?")
-        await begun(tab)
-    await ask(tabs[5], "Is there a place?")
-    await verdict(tabs[5], "queued")
-    await tabs[4].press("#question", "Escape")
-    await over(tabs[4], "cancelled")
-    await begun(tabs[5])
-    tabs.append(await opened(context, server, slow="openai:stuck", slowTimeout="500"))
-    for tab in (tabs[4], tabs[6]):
-        await ask(tab, "And now?" if tab is tabs[4] else "And I?")
+    first, second, third = [await opened(context, server, slow="openai:stuck", slowTimeout="500") for _ in range(3)]
+    await first.evaluate(FOUR_STREAMS)
+    await ask(first, "Are you the fifth?")
+    await begun(first)
+    await ask(second, "Is there a place?")
+    await verdict(second, "queued")
+    await first.press("#question", "Escape")
+    await over(first, "cancelled")
+    await begun(second)
+    for tab, question in ((first, "And now?"), (third, "And I?")):
+        await ask(tab, question)
         await verdict(tab, "queued")
         await tab.click("#anyway")
-    await begun(tabs[4])
-    await tabs[6].clock.fast_forward(7000)
-    await verdict(tabs[6], "late")
-    await tabs[0].close()
-    await begun(tabs[6])
+        if tab is first:
+            await begun(first)
+    await third.clock.fast_forward(7000)
+    await verdict(third, "late")
+    await first.close()
+    await begun(third)
 
 
-async def test_a_hostile_answer_stays_text(context: BrowserContext, server: Process) -> None:
+async def test_a_hostile_answer_stays_text(server: Process, page: Page) -> None:
     """No script of an answer runs, no link leads but to http, nothing is loaded, and a giant word breaks."""
-    page = await opened(context, server, fast="openai:hostile", slow="openai:hostile")
+    await choose(page, fast="openai:hostile", slow="openai:hostile")
     loaded: list[str] = []
     page.on("request", lambda request: loaded.append(request.url) if server.url not in request.url else None)
     await ask(page, "Be hostile.")
@@ -258,16 +286,17 @@ async def test_a_hostile_answer_stays_text(context: BrowserContext, server: Proc
     assert loaded == []
 
 
-async def test_a_long_answer_is_made_into_nodes_once(context: BrowserContext, server: Process) -> None:
+async def test_a_long_answer_is_made_into_nodes_once(page: Page) -> None:
     """Of an answer of 200 kB every block that is finished stays the node that it was, up to the last."""
-    page = await opened(context, server, slow="openai:long")
+    await choose(page, slow="openai:long")
     await page.evaluate(
         """() => {
           const answer = document.querySelector("[data-lane=slow] [data-part=answer]");
           window.removed = 0;
           new MutationObserver((all) => {
             const gone = all.flatMap(({ removedNodes }) => [...removedNodes]);
-            window.removed += gone.filter(({ className }) => className !== "tail").length;
+            const whole = gone.filter(({ className }) => className !== "tail");
+            window.removed += whole.filter(({ textContent }) => textContent.startsWith("Paragraph")).length;
           }).observe(answer, { childList: true });
         }"""
     )
@@ -280,9 +309,9 @@ async def test_a_long_answer_is_made_into_nodes_once(context: BrowserContext, se
     assert await page.evaluate("window.removed") == 0
 
 
-async def test_a_run_goes_on_while_another_page_is_open(context: BrowserContext, server: Process) -> None:
+async def test_a_run_goes_on_while_another_page_is_open(page: Page) -> None:
     """Ask stays as it was behind other pages, which are named in the title and the navigation."""
-    page = await opened(context, server, slow="openai:patient")
+    await choose(page, slow="openai:patient")
     await ask(page, "Will you wait for me?")
     await begun(page)
     await page.click("#nav a[href='#/runs']")
@@ -295,9 +324,34 @@ async def test_a_run_goes_on_while_another_page_is_open(context: BrowserContext,
     await expect(page.locator("#asked")).to_have_text("Will you wait for me?")
 
 
-async def test_a_page_that_does_not_arrive_can_be_tried_again(context: BrowserContext, server: Process) -> None:
-    """A page whose module is missing says so with a button, and an address of no page names those that there are."""
+async def test_a_run_that_was_asked_can_be_asked_again(server: Process, page: Page) -> None:
+    """The link of a run puts its question into the box, asks nothing, and is gone from the address; so for none."""
+    await ask(page, "Will you be found?")
+    await over(page)
+    run = await page.locator("#done-run").inner_text()
+    await page.goto(f"{server.url}/#/runs/{run}")
+    await page.click("#one-again")
+    await expect(page.locator("#question")).to_have_value("Will you be found?", timeout=WAIT_MS)
+    await expect(page.locator("#ask-note")).to_contain_text("Enter asks it")
+    await expect(page.locator("body")).to_have_attribute("data-phase", "over")
+    assert page.url.endswith("/#/")
+    await page.evaluate("location.hash = '#/?again=01900000-0000-7000-8000-000000000000'")
+    await expect(page.locator("#ask-note")).to_contain_text("no record of that run", timeout=WAIT_MS)
+    await page.press("#question", "Enter")
+    await expect(page.locator("#ask-note")).to_be_hidden()
+
+
+async def test_a_part_that_never_arrives_is_said(context: BrowserContext, server: Process) -> None:
+    """Where a module of the first page is missing, the page says so instead of nothing."""
     page = await context.new_page()
+    await page.route("**/console/client/wire.js", lambda route: route.abort())
+    await page.goto(server.url)
+    await expect(page.locator("#unloaded")).to_be_visible(timeout=WAIT_MS)
+    await page.close()
+
+
+async def test_a_page_that_does_not_arrive_can_be_tried_again(page: Page, server: Process) -> None:
+    """A page whose module is missing says so with a button, and an address of no page names those that there are."""
     await page.route("**/console/insight/page.js", lambda route: route.abort())
     await page.goto(f"{server.url}/#/insight")
     await expect(page.locator("#page-insight .problem h2")).to_have_text(
@@ -310,9 +364,9 @@ async def test_a_page_that_does_not_arrive_can_be_tried_again(context: BrowserCo
     await expect(page.locator("#page-nowhere .problem h2")).to_have_text("There is no such page")
 
 
-async def test_the_keyboard_is_enough(context: BrowserContext, server: Process) -> None:
+async def test_the_keyboard_is_enough(page: Page) -> None:
     """What comes first skips to the page, a dialog lists the keys, and Ctrl Enter takes the preliminary."""
-    page = await opened(context, server, slow="openai:stuck", slowTimeout="500")
+    await choose(page, slow="openai:stuck", slowTimeout="500")
     await page.focus(".wordmark")
     await page.keyboard.press("Shift+Tab")
     assert await page.evaluate("document.activeElement.className") == "skip"
@@ -323,6 +377,7 @@ async def test_the_keyboard_is_enough(context: BrowserContext, server: Process) 
     await page.keyboard.press("Alt+q")
     await page.keyboard.type("Is it enough?")
     await page.keyboard.press("Enter")
+    await expect(page.locator("#asked")).to_have_text("Is it enough?")
     await begun(page)
     await page.keyboard.press("Control+Enter")
     await over(page, "partial")

@@ -1,10 +1,8 @@
 """The page Health, and what each role sees of the console, in a real browser against a real server with keys."""
 
+import contextlib
 import json
-import re
 import secrets
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -12,13 +10,15 @@ import httpx
 import pytest
 import pytest_asyncio
 from browsers import chromium, needs_chromium
+from consoles import Console, ask, console, key_of
 from playwright.async_api import Browser, Page, expect
-from processes import ROOT, Process, environment, fresh_home, running
+from processes import Process, fresh_home, running
 
 pytestmark = [needs_chromium, pytest.mark.asyncio(loop_scope="module")]
 WAIT_MS = 20_000
 FAST = "scripted:fast?first=0.01&gap=0"
 Visit = Callable[[str, str], Awaitable[Page]]
+Opened = Callable[[str], Awaitable[Console]]
 
 
 class Guarded(NamedTuple):
@@ -45,12 +45,7 @@ def server() -> Iterator[Guarded]:
         "silent": ("--roles", "ask,read", "--set", "content=hash_only"),
     }
     with fresh_home() as home, running(home, **models, **settings) as process:
-        keys = {}
-        for kind, options in kinds.items():
-            command = [sys.executable, "-m", "app.cli", "keys", "create", kind, *options]
-            env = environment(home, settings)
-            made = subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True, check=True, timeout=30)
-            keys[kind] = made.stdout.strip()
+        keys = {kind: key_of(process, settings, kind, *options) for kind, options in kinds.items()}
         guarded = Guarded(process, keys)
         asked(guarded, "admin", "How are you?")
         yield guarded
@@ -71,26 +66,36 @@ async def browser() -> AsyncIterator[Browser]:
         yield launched
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def consoles(browser: Browser, server: Guarded) -> AsyncIterator[Opened]:
+    """The console as who holds a key, loaded once for each kind of key."""
+    async with contextlib.AsyncExitStack() as stack:
+        known: dict[str, Console] = {}
+
+        async def opened(kind: str) -> Console:
+            """The console of that kind, signed in."""
+            if kind not in known:
+                known[kind] = await stack.enter_async_context(console(browser, server.process.url))
+                headers = {"authorization": f"Bearer {server.keys[kind]}"}
+                await known[kind].page.request.post(f"{server.process.url}/v1/session", headers=headers)
+            return known[kind]
+
+        yield opened
+
+
 @pytest_asyncio.fixture(loop_scope="module")
-async def visit(browser: Browser, server: Guarded) -> AsyncIterator[Visit]:
+async def visit(consoles: Opened, server: Guarded) -> AsyncIterator[Visit]:
     """Opens a page as who holds a key; what it complains about fails the test, a 403 too, but no 404 and no 503."""
-    complaints: list[str] = []
-    context = await browser.new_context(viewport={"width": 1200, "height": 900})
+    async with contextlib.AsyncExitStack() as stack:
 
-    async def opened(kind: str, address: str) -> Page:
-        """The page of that address, signed in."""
-        headers = {"authorization": f"Bearer {server.keys[kind]}"}
-        await context.request.post(f"{server.process.url}/v1/session", headers=headers)
-        page = await context.new_page()
-        page.set_default_timeout(WAIT_MS)
-        page.on("console", lambda said: complaints.append(said.text) if said.type in {"error", "warning"} else None)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        await page.goto(f"{server.process.url}/{address}")
-        return page
+        async def opened(kind: str, address: str) -> Page:
+            """The page of that address, signed in."""
+            lending = (await consoles(kind)).lent("status of 404", "status of 503")
+            page = await stack.enter_async_context(lending)
+            await page.goto(f"{server.process.url}/{address}")
+            return page
 
-    yield opened
-    await context.close()
-    assert [words for words in complaints if not re.search("status of (404|503)", words)] == []
+        yield opened
 
 
 def panel(page: Page, name: str) -> Any:
@@ -174,6 +179,17 @@ async def test_who_may_only_ask_sees_its_own_runs_by_address(server: Guarded, vi
     await expect(page.locator("#one-said")).to_have_text("Saved.", timeout=WAIT_MS)
 
 
+async def test_who_may_not_read_the_record_is_not_refused_it(server: Guarded, visit: Visit) -> None:
+    """A key that may only ask is told so where the recent runs would be, and the page asks the server for none."""
+    page = await visit("ask", "#/")
+    asked_for: list[str] = []
+    page.on("request", lambda request: asked_for.append(request.url))
+    await ask(page, "May I?")
+    await expect(page.locator("#done")).to_have_attribute("data-status", "completed", timeout=WAIT_MS)
+    await expect(page.locator("#recent-empty")).to_contain_text("may not read the record")
+    assert [url for url in asked_for if "/api/experiments" in url] == []
+
+
 async def test_texts_that_were_not_kept_are_not_shown(server: Guarded, visit: Visit) -> None:
     """A run under `hash_only` shows its figures and says that its texts were not kept, in the list too."""
     run_id = asked(server, "silent", "A secret?")
@@ -183,6 +199,9 @@ async def test_texts_that_were_not_kept_are_not_shown(server: Guarded, visit: Vi
     await expect(page.locator("#one-note")).to_contain_text("hash_only", timeout=WAIT_MS)
     await expect(page.locator("[data-run-lane=slow] [data-part=figures]")).to_contain_text("tokens out")
     assert "sha256" not in await page.locator("#one").inner_text()
+    await page.click("#one-again")
+    await expect(page.locator("#ask-note")).to_contain_text("were not kept", timeout=WAIT_MS)
+    await expect(page.locator("#question")).to_have_value("")
 
 
 async def test_somebody_elses_run_is_not_there(server: Guarded, visit: Visit) -> None:

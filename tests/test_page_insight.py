@@ -1,6 +1,5 @@
 """The page Insight as a person uses it: a real browser, a real server, a made-up past of some hundred races."""
 
-import contextlib
 import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -11,6 +10,7 @@ import insight_past
 import pytest
 import pytest_asyncio
 from browsers import chromium, needs_chromium
+from consoles import Console, console
 from databases import execute, named
 from playwright.async_api import Browser, Page, Request, Route, expect
 from processes import Process, fresh_home, running
@@ -21,6 +21,7 @@ pytestmark = [needs_chromium, pytest.mark.asyncio(loop_scope="module")]
 WAIT_MS = 20_000
 expect.set_options(timeout=WAIT_MS)
 DATABASE = "insight"
+REFUSED = "Failed to load resource"
 STATS, CURVE = "/api/experiments/stats", "/api/experiments/deadline-curve"
 READY = ".insight[data-state=ready]:not([aria-busy])"
 AWAY = {"title": "The record cannot be read now", "status": 503, "detail": "later", "code": "record_unavailable"}
@@ -55,31 +56,24 @@ async def browser() -> AsyncIterator[Browser]:
         yield launched
 
 
-@contextlib.asynccontextmanager
-async def opened(browser: Browser) -> AsyncIterator[Page]:
-    """An empty page of a fresh profile; what it complains about fails the test, but for answers that it did not get."""
-    complaints: list[str] = []
-    context = await browser.new_context(viewport={"width": 1100, "height": 900})
-    page = await context.new_page()
-    page.set_default_timeout(WAIT_MS)
-    page.on("console", lambda said: complaints.append(said.text) if said.type in {"error", "warning"} else None)
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    yield page
-    await context.close()
-    assert [words for words in complaints if "Failed to load resource" not in words] == []
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def one_console(browser: Browser, empty_server: Process) -> AsyncIterator[Console]:
+    """The console, loaded once."""
+    async with console(browser, empty_server.url) as opened:
+        yield opened
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def page(browser: Browser) -> AsyncIterator[Page]:
-    """A page for one test."""
-    async with opened(browser) as page:
-        yield page
+async def page(one_console: Console) -> AsyncIterator[Page]:
+    """The console's page; what it complains about fails the test, but for answers that it did not get."""
+    async with one_console.lent(REFUSED) as lent:
+        yield lent
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def shown(browser: Browser, server: Process) -> AsyncIterator[Page]:
     """Everything there is, shown once to all tests that only look at it."""
-    async with opened(browser) as page:
+    async with console(browser, server.url) as opened, opened.lent(REFUSED) as page:
         await visit(page, server)
         yield page
 
@@ -108,6 +102,7 @@ async def rows(page: Page, card: str) -> list[list[str]]:
     """The rows of the table behind a card's chart, once it is opened."""
     numbers = page.locator(f"[data-card={card}] details.numbers")
     await numbers.locator("summary").click()
+    await numbers.locator("tbody tr").first.wait_for()  # the table is made when it is opened, not before
     cells = "(rows) => rows.map((row) => [...row.children].map((cell) => cell.textContent))"
     found: list[list[str]] = await numbers.locator("tbody tr").evaluate_all(cells)
     return found

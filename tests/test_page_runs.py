@@ -9,7 +9,8 @@ import httpx
 import pytest
 import pytest_asyncio
 from browsers import chromium, needs_chromium
-from playwright.async_api import Browser, BrowserContext, Page, Route, expect
+from consoles import Console, console
+from playwright.async_api import Browser, Page, Route, expect
 from processes import Process, fresh_home, running
 
 pytestmark = [needs_chromium, pytest.mark.asyncio(loop_scope="module")]
@@ -29,6 +30,14 @@ WATCH = """() => {
   window.seen = seen;
 }"""
 
+# What other tabs with live runs leave of the browser's connections: none for one more stream.
+ALL_PLACES = """async () => {
+  const { takeSlot } = await import("/console/ask/slots.js");
+  const parts = { signal: new AbortController().signal, onWait() {} };
+  window.places = [];
+  for (let i = 0; i < 5; i += 1) window.places.push(await takeSlot(parts));
+}"""
+
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Process]:
@@ -46,22 +55,17 @@ async def browser() -> AsyncIterator[Browser]:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
-    """One profile: modules that are there need not come again."""
-    yield await browser.new_context(viewport={"width": 1100, "height": 900})
+async def one_console(browser: Browser, server: Process) -> AsyncIterator[Console]:
+    """The console, loaded once."""
+    async with console(browser, server.url) as opened:
+        yield opened
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def page(context: BrowserContext) -> AsyncIterator[Page]:
-    """An empty page; what it complains about fails the test, but for answers that it did not get."""
-    complaints: list[str] = []
-    opened = await context.new_page()
-    opened.set_default_timeout(WAIT_MS)
-    opened.on("console", lambda said: complaints.append(said.text) if said.type in {"error", "warning"} else None)
-    opened.on("pageerror", lambda error: complaints.append(str(error)))
-    yield opened
-    await opened.close()
-    assert [words for words in complaints if "Failed to load resource" not in words] == []
+async def page(one_console: Console) -> AsyncIterator[Page]:
+    """The console's page; what it complains about fails the test, but for answers that it did not get."""
+    async with one_console.lent("Failed to load resource") as lent:
+        yield lent
 
 
 @pytest_asyncio.fixture(loop_scope="module")
@@ -302,12 +306,15 @@ async def test_feedback_is_stored_and_taken_back(server: Process, page: Page, ap
 
 
 async def test_a_run_that_goes_on_is_followed_to_its_end(server: Process, page: Page, api: httpx.AsyncClient) -> None:
-    """A page opened on a live run shows its answers grow, can stop it, and then shows the record."""
+    """A live run waits for a place among the streams, grows, can be stopped, and is its record then."""
     body = {"input": "Still there?", "cache": "off", "slow": {"model": "scripted:slow?first=0.2&gap=0.5"}}
     async with api.stream("POST", "/v1/reason", json=body) as run:
         run_id = run.headers["x-run-id"]
+        await page.evaluate(ALL_PLACES)
         await page.goto(f"{server.url}/#/runs/{run_id}")
         await expect(page.locator("#one[data-live]")).to_be_visible(timeout=WAIT_MS)
+        await expect(page.locator("#one-note")).to_contain_text("Other tabs", timeout=WAIT_MS)
+        await page.evaluate("window.places.forEach((leave) => leave())")
         await expect(page.locator("[data-run-lane=slow]")).to_have_attribute("data-state", "answering", timeout=WAIT_MS)
         await page.click("#one-stop")
         await expect(page.locator("#one-outcome")).to_contain_text("Unverified", timeout=WAIT_MS)

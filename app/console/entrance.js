@@ -5,11 +5,13 @@ import { createSession } from "./session.js";
 import { SHELL } from "./words.js";
 
 const session = createSession();
+const entrance = byId("entrance");
 const form = byId("sign-in");
 const hint = byId("sign-in-hint");
 const field = byId("key");
 const page = [byId("main"), byId("nav")];
 let demanded = false; // the form stands
+let caller = null; // who used the page last
 
 /** Ask for a key instead of a question. */
 export function demand() {
@@ -17,14 +19,15 @@ export function demand() {
   demanded = true;
   for (const part of page) part.hidden = true;
   byId("who").hidden = true;
-  form.hidden = false;
+  entrance.hidden = false;
   field.focus();
 }
 
 function admit(who) {
   demanded = false;
+  caller = who.caller ?? caller;
   for (const part of page) part.hidden = false;
-  form.hidden = true;
+  entrance.hidden = true;
   byId("who").hidden = who.auth !== "keys";
   put(byId("who-name"), who.caller ?? "");
 }
@@ -45,6 +48,7 @@ export async function openEntrance(entered) {
   const look = async () => {
     const who = await session.whoAsks();
     if (who === null) return demand();
+    if (caller !== null && who.caller && who.caller !== caller) return leave();
     admit(who);
     return entered(who);
   };

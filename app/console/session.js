@@ -3,6 +3,9 @@
 import { createApi } from "./api.js";
 import { SHELL } from "./words.js";
 
+/** Whether somebody may do what needs this right; tried where it is not known what they may. */
+export const may = (who, right) => !Array.isArray(who?.rights) || who.rights.includes(right);
+
 /** The three questions over a `fetch`. */
 export function createSession(fetch) {
   const api = createApi({ fetch });

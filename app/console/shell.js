@@ -72,10 +72,10 @@ export function createShell(main, app) {
         if (current !== route.path) return; // left meanwhile
         replace(root);
         open.set(route.path, { root, page: await module.open(root, route, app) });
-      }
+      } else open.get(route.path).page.update?.(route); // Ask, which was hidden
     } catch (error) {
       console.warn(error);
-      replace(root, problemPanel({ ...SHELL.broken, code: error.code ?? error.message }, again));
+      replace(root, el("h1", { class: "unseen" }, PAGES[route.path]), problemPanel({ ...SHELL.broken, code: error.code ?? error.message }, again));
     }
   }
 
@@ -104,7 +104,7 @@ export function createShell(main, app) {
     head(route);
     const root = rootOf(known ? route.path : "nowhere");
     rootOf("nowhere").hidden = known;
-    if (!known) replace(root, problemPanel(SHELL.nowhere));
+    if (!known) replace(root, el("h1", { class: "unseen" }, SHELL.nowhere.title), problemPanel(SHELL.nowhere));
     else if (within && open.get(route.path)?.page?.update) open.get(route.path).page.update(route);
     else {
       if (within && route.path !== "") leaveAgain(route.path);

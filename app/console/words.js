@@ -92,7 +92,7 @@ export const CHANGES = {
   confirmed: ["Confirmed", "Both models give the same answer, each on its own."],
   revised: ["Revised", "The slow model came to a different answer. Its answer stands; the preliminary one does not."],
   undetermined: [
-    "Undetermined",
+    "Undecided",
     "Both models answered, but whether they say the same could not be decided. The slow model’s answer stands; compare the two.",
   ],
   unopposed: ["Unopposed", "Only the slow model completed an answer, so there was nothing to compare it with."],

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { createApi } from "../../app/console/api.js";
+import { askedBefore } from "../../app/console/ask/again.js";
 import { createKeep } from "../../app/console/ask/keep.js";
 import { bodyOf, readable } from "../../app/console/ask/options.js";
 import { takeSlot } from "../../app/console/ask/slots.js";
@@ -83,6 +84,21 @@ test("A copy of the tab does not take over the run that the tab reads.", async (
   const awake = setInterval(() => {}, 50); // node does not wait for the time of a signal
   assert.equal(await createKeep({ storage: storageOf(storage.getItem()), locks, patienceMs: 20 }).recall(), null);
   clearInterval(awake);
+});
+
+test("A run of whoever was signed in before is not come back to.", async () => {
+  const storage = storageOf();
+  createKeep({ caller: "alice", storage, locks: null }).begin({ input: "why?" });
+  assert.equal(await createKeep({ caller: "bob", storage, locks: null }).recall(), null);
+  assert.equal(storage.getItem(), null);
+});
+
+test("A question is asked again as its record has it, and what is missing of it is said.", () => {
+  const record = (content, ...asked) => ({ content, payload: { messages: asked.map((content) => ({ role: "user", content })) } });
+  const { text, note } = askedBefore(record({ mode: "redacted", cut: ["messages.1"] }, "first", "then"));
+  assert.equal(text, "then");
+  for (const words of ["last of 2", "personal", "too long"]) assert.ok(note.includes(words), note);
+  for (const none of [record({ mode: "hash_only" }, "sha256:1"), { payload: null }, record({ mode: "full" })]) assert.equal(askedBefore(none).text, null);
 });
 
 test("What lies in the storage and is no run is no run.", async () => {

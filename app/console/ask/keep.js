@@ -26,8 +26,8 @@ function hold(locks, token, signal) {
   });
 }
 
-/** keep({body, runId, source}) writes the run down, forget() ends it, recall() gives the run of before the reload, or null. */
-export function createKeep({ storage = globalThis.sessionStorage, locks = globalThis.navigator?.locks, patienceMs = PATIENCE_MS } = {}) {
+/** begin(body) writes a run down, forget() ends it, recall() gives the run of before the reload, or null. caller: who asks. */
+export function createKeep({ caller = null, storage = globalThis.sessionStorage, locks = globalThis.navigator?.locks, patienceMs = PATIENCE_MS } = {}) {
   let kept = null;
   let release = null;
 
@@ -42,7 +42,7 @@ export function createKeep({ storage = globalThis.sessionStorage, locks = global
   return {
     /** A question that is being asked; the token is its idempotency key, so that a reload before the answer asks it once. */
     begin(body) {
-      kept = { token: newToken(), body, runId: null, source: null };
+      kept = { token: newToken(), caller, body, runId: null, source: null };
       write();
       hold(locks, kept.token).then((given) => (release = given));
       return kept.token;
@@ -62,6 +62,10 @@ export function createKeep({ storage = globalThis.sessionStorage, locks = global
     async recall() {
       const found = read(storage);
       if (found === null) return null;
+      if (found.caller !== caller) {
+        storage.removeItem(KEY); // of whoever was signed in here before
+        return null;
+      }
       const given = await hold(locks, found.token, AbortSignal.timeout(patienceMs));
       if (kept !== null || given === null) {
         given?.();

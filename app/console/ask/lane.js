@@ -1,15 +1,15 @@
-// One lane: whose answer, how far it is, what it has said. paint(state, now) changes only what differs.
+// One lane: whose answer, how far it is, what it has said. paint(state, now) changes what differs of all but the texts,
+// say(state) adds what is new to those.
 //
 // [data-lane=fast|slow][data-state][data-role=preliminary|replaced|final]; inside it data-part = name, model, state, role,
 // time-label, time, first, tokens, cost, thinking, thinking-word, thinking-size, thinking-text, answer, note.
 
 import { attr, el, mark, put } from "../dom.js";
 import * as say from "../words.js";
+import { createGrowing, followEnd } from "./growing.js";
 import { createAnswer } from "./markdown.js";
 import { canStop, elapsedMs } from "./run.js";
 import { LANE } from "./words.js";
-
-const THOUGHT_PART = 4000; // characters in one text node
 
 function build(name) {
   const part = {};
@@ -26,32 +26,13 @@ function build(name) {
       "details",
       { hidden: true },
       el("summary", null, made("thinking-word", "span"), " ", made("thinking-size", "span", { class: "size" })),
-      made("thinking-text", "div", { class: "thinking-text", dir: "auto", tabindex: 0, role: "region", "aria-label": LANE.thoughts }),
+      made("thinking-text", "div", { class: "thinking-text", dir: "auto", tabindex: 0, role: "group", "aria-label": LANE.thoughts }),
     ),
     made("role", "p", { class: "role" }),
     made("answer", "div", { class: "answer", dir: "auto" }),
     made("note", "p", { class: "lane-note", hidden: true }),
   );
   return { node, part };
-}
-
-/** A growing plain text, in text nodes of a bounded size. */
-function createThoughts(node) {
-  let shown = 0;
-  return (text) => {
-    if (text.length < shown) {
-      node.replaceChildren();
-      shown = 0;
-    }
-    while (shown < text.length) {
-      const last = node.lastChild;
-      const room = last === null ? 0 : THOUGHT_PART - last.length;
-      const piece = text.slice(shown, shown + (room > 0 ? room : THOUGHT_PART));
-      if (room > 0) last.appendData(piece);
-      else node.append(document.createTextNode(piece));
-      shown += piece.length;
-    }
-  };
 }
 
 /** What this lane's answer is worth: the final, a preliminary, or one that was replaced. */
@@ -77,22 +58,16 @@ function placeholder(state, lane) {
 export function createLane(name) {
   const { node, part } = build(name);
   const answer = createAnswer(part.answer);
-  const thoughts = createThoughts(part["thinking-text"]);
-  part.thinking.addEventListener("toggle", () => {
-    part["thinking-text"].scrollTop = part["thinking-text"].scrollHeight;
-  });
+  const thoughts = createGrowing(part["thinking-text"]);
+  const toEnd = followEnd(part["thinking-text"]);
+  part.thinking.addEventListener("toggle", toEnd);
 
   function paintThinking(lane) {
     part.thinking.hidden = lane.thinking === "";
+    if (lane.thinking === "") return;
     mark(part.thinking, "working", String(lane.state === "thinking"));
     put(part["thinking-word"], lane.state === "thinking" ? LANE.thinking : LANE.thoughts);
     put(part["thinking-size"], LANE.size(lane.thinking.length));
-    if (!part.thinking.open) return thoughts(lane.thinking);
-    const box = part["thinking-text"];
-    const following = box.scrollTop + box.clientHeight >= box.scrollHeight - 4;
-    thoughts(lane.thinking);
-    if (following) box.scrollTop = box.scrollHeight;
-    return undefined;
   }
 
   function paintMeter(state, lane, now) {
@@ -106,14 +81,17 @@ export function createLane(name) {
     put(part.cost, lane.end ? say.cost(lane.costUsd) : "–");
   }
 
+  const isOver = (state) => !canStop(state) || state.lanes[name].end !== null;
+  let told = null; // the lane as its texts are shown
+  let closed = false;
+  let more = false; // a long text goes on in the next frame
+
   return {
     node,
     part,
-    /** Whether there is more text than could be shown in this frame. */
     paint(state, now) {
       const lane = state.lanes[name];
-      const over = !canStop(state);
-      const shown = over && lane.end === null ? "stopped" : lane.state;
+      const shown = !canStop(state) && lane.end === null ? "stopped" : lane.state;
       mark(node, "state", shown);
       put(part.state, say.STATES[shown] ?? LANE.stopped);
       put(part.model, say.modelName(lane.model));
@@ -127,7 +105,15 @@ export function createLane(name) {
       const note = noteOf(lane);
       part.note.hidden = note === "";
       put(part.note, note);
-      return answer.show(lane.text, { edition: lane.edition, whole: over || lane.end !== null });
+    },
+    /** Whether its texts have something that is not shown yet. */
+    behind: (state) => more || state.lanes[name] !== told || isOver(state) !== closed,
+    /** Add to its texts what is new. */
+    say(state) {
+      const lane = state.lanes[name];
+      [told, closed] = [lane, isOver(state)];
+      if (thoughts(lane.thinking) && part.thinking.open) toEnd();
+      more = answer.show(lane.text, { edition: lane.edition, whole: closed });
     },
   };
 }

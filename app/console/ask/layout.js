@@ -1,5 +1,6 @@
 // The Ask page's parts. What a test may hold on to:
 //   #ask #question #send #stop  the ask box, and its hint #hint; #options (options.js)
+//   #ask-note                   what is said of a question that was put into the box
 //   #empty .example             the three example questions of the empty state
 //   #run #asked                 one run and its question
 //   #verdict[data-change]       change of `final`, else the phase or the status of `done`; #verdict-word, #verdict-text,
@@ -26,7 +27,8 @@ function askBox(options) {
     "form",
     { id: "ask", class: "card ask", autocomplete: "off" },
     el("label", { for: "question" }, ASK.question),
-    el("textarea", { id: "question", name: "question", rows: 2, dir: "auto", spellcheck: "true", "aria-describedby": "hint" }),
+    el("textarea", { id: "question", name: "question", rows: 2, dir: "auto", spellcheck: "true", "aria-describedby": "hint ask-note" }),
+    el("p", { id: "ask-note", class: "soft", role: "status", hidden: true }),
     el(
       "div",
       { class: "foot" },

@@ -23,7 +23,7 @@ function propsOf(tree) {
 
 function codeBlock(lang) {
   const code = el("code");
-  return { code, node: el("pre", { tabindex: 0, dir: "ltr", role: "region", "aria-label": MARKDOWN.code(lang), dataset: { lang } }, code) };
+  return { code, node: el("pre", { tabindex: 0, dir: "ltr", role: "group", "aria-label": MARKDOWN.code(lang), dataset: { lang } }, code) };
 }
 
 /** The nodes of a tree. */
@@ -37,7 +37,7 @@ function toNode(tree) {
     return node;
   }
   const node = el(tree.tag, propsOf(tree), children);
-  return tree.tag === "table" ? el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": MARKDOWN.table }, node) : node;
+  return tree.tag === "table" ? el("div", { class: "scroll", tabindex: 0, role: "group", "aria-label": MARKDOWN.table }, node) : node;
 }
 
 /** Adds blocks at the end of a node. */

@@ -1,13 +1,14 @@
 // The Ask page: joins what people do, what the stream says, and the picture of it. It stays open while other pages are.
 
-import { byId } from "../dom.js";
+import { byId, put } from "../dom.js";
+import { findAsked } from "./again.js";
 import { copyButton } from "./copying.js";
 import { follow } from "./follow.js";
 import { createKeep } from "./keep.js";
 import { listenToKeys } from "./keys.js";
 import { createOptions } from "./options.js";
 import { isRunning, refreshRecent } from "./recent.js";
-import { canAccept, canStop, initial, isGuest, reduce } from "./run.js";
+import { LANES, canAccept, canStop, initial, isGuest, reduce } from "./run.js";
 import { answerOf, heardOf } from "./verdict.js";
 import { createView } from "./view.js";
 import { LOST } from "./words.js";
@@ -20,23 +21,27 @@ class Desk {
   constructor(root, app) {
     this.root = root;
     this.app = app;
-    this.keep = createKeep();
+    this.keep = createKeep({ caller: app.who?.caller ?? null });
     this.options = createOptions();
     this.paint = createView(root, this.options.node);
     this.state = initial();
     this.framed = false;
+    this.whole = false;
     this.run = null;
     this.leave = null; // ends the reading
     this.hurry = null; // ends the waiting for a connection
     this.calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
   }
 
-  schedule() {
+  /** Paint in the next frame: everything, or only the texts. */
+  schedule(whole = true) {
+    this.whole ||= whole;
     if (this.framed) return;
     this.framed = true;
     requestAnimationFrame(() => {
-      this.framed = false;
-      if (this.paint(this.state, performance.now())) this.schedule();
+      const all = this.whole;
+      [this.framed, this.whole] = [false, false];
+      if (this.paint(this.state, performance.now(), all)) this.schedule(false);
     });
   }
 
@@ -44,8 +49,9 @@ class Desk {
     const before = this.state;
     this.state = reduce(before, event);
     if (this.state === before) return;
-    if (event.type !== "wire" || event.name !== "delta") this.note(before);
-    this.schedule();
+    const more = event.type !== "wire" || event.name !== "delta";
+    if (more) this.note(before);
+    this.schedule(more || LANES.some((name) => this.state.lanes[name].state !== before.lanes[name].state));
   }
 
   /** What follows from a change of more than a text. */
@@ -65,6 +71,7 @@ class Desk {
     this.emit({ type: "ask", question: text, body });
     const idempotencyKey = this.keep.begin(body);
     byId("question").value = "";
+    byId("ask-note").hidden = true;
     return this.follow((options) => this.app.client.ask(body, { ...options, idempotencyKey }));
   }
 
@@ -96,7 +103,7 @@ class Desk {
 
   /** Read the recent runs; once more where the record has not got the end of ours yet. */
   async refresh(more = 3) {
-    const runs = await refreshRecent(this.app.api);
+    const runs = await refreshRecent(this.app);
     const ours = runs.find((run) => run.run_id === this.state.runId);
     if (more > 0 && ours && isRunning(ours) && !canStop(this.state)) setTimeout(() => this.refresh(more - 1), RECORD_MS);
     this.options.offer(runs.flatMap((run) => ["fast", "slow"].map((lane) => run.lanes?.[lane]?.model)));
@@ -108,6 +115,17 @@ class Desk {
     } catch ({ status = null, code = "internal", title = "", detail = "", retryAfter = null }) {
       this.emit({ type: "notice", problem: { status, code, title, detail, retryAfter } });
     }
+  }
+
+  /** Put the question of a run that was asked before into the box. */
+  async again(runId) {
+    history.replaceState(null, "", "#/"); // a reload begins anew
+    const { text, note } = await findAsked(runId, this.app);
+    const [box, said] = [byId("question"), byId("ask-note")];
+    if (text !== null) box.value = text;
+    said.hidden = false;
+    put(said, note);
+    box.focus({ preventScroll: true });
   }
 
   networkChanged() {
@@ -158,6 +176,8 @@ export function open(root, route, app) {
   desk.schedule();
   desk.refresh();
   desk.recall();
+  const update = ({ params }) => params.has("again") && desk.again(params.get("again"));
+  update(route);
   if (matchMedia("(hover: hover)").matches && document.activeElement === document.body) byId("question").focus({ preventScroll: true });
-  return { update() {}, close() {} };
+  return { update, close() {} };
 }

@@ -1,6 +1,7 @@
 // The latest runs as the record tells them.
 
 import { byId, el, put, replace } from "../dom.js";
+import { may } from "../session.js";
 import * as say from "../words.js";
 import { LANES } from "./run.js";
 import { ASK } from "./words.js";
@@ -46,9 +47,13 @@ function show(runs, nothing) {
 
 let readings = 0;
 
-/** Read the list again and return the runs; a record that cannot be read now is said so and disturbs nothing. */
-export async function refreshRecent(api) {
+/** Read the list again and return the runs; a record that cannot be read, or not now, is said so and disturbs nothing. */
+export async function refreshRecent({ api, who }) {
   const reading = (readings += 1);
+  if (!may(who, "read")) {
+    show([], ASK.forbidden);
+    return [];
+  }
   const found = await api.getJSON("/api/experiments", { params: { limit: SHOWN } }).catch(() => null);
   if (reading !== readings) return []; // a later reading is newer
   show(found?.experiments ?? [], found === null ? ASK.unread : ASK.none);

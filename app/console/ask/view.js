@@ -1,4 +1,5 @@
-// The page as a picture of the state: paint(state, now) changes what differs, once a frame.
+// The page as a picture of the state. paint(state, now, whole) changes what differs: the texts of one lane in each frame,
+// and all the rest when `whole` is asked for, since that costs more and changes seldom.
 
 import { attr, byId, el, mark, put, replace } from "../dom.js";
 import * as say from "../words.js";
@@ -10,7 +11,7 @@ import { createTimeline } from "./timeline.js";
 import { answerOf, problemWords, searchOf, sentenceOf, verdictOf } from "./verdict.js";
 import { ASK, DONE } from "./words.js";
 
-const RACE_MS = 100; // between two drawings of a race that runs
+const RACE_MS = 250; // between two drawings of a race that runs
 
 function paintVerdict(state, now) {
   const [kind, word] = verdictOf(state);
@@ -35,15 +36,15 @@ function paintProblem({ problem, notice }) {
 function paintDone(state) {
   const { done, runId } = state;
   byId("done").hidden = done === null;
+  mark(byId("done"), "status", done?.status ?? "");
   if (!done) return;
-  mark(byId("done"), "status", done.status);
-  put(byId("done-status"), done.status);
+  put(byId("done-status"), say.STATUSES[done.status]?.[0] ?? done.status);
   put(byId("done-reason"), done.reason && done.reason !== done.status ? done.reason : "");
   put(byId("done-latency"), say.duration(done.latency_ms) + (done.slow ? ` (${DONE.slow})` : ""));
   put(byId("done-tokens"), say.tokens(done.usage));
   put(byId("done-cost"), say.cost(done.cost_usd));
   put(byId("done-source"), say.SOURCES[originOf(state)]);
-  put(byId("done-audit"), say.AUDIT[done.audit] ? `${say.AUDIT[done.audit]} (${done.audit})` : say.UNKNOWN);
+  put(byId("done-audit"), say.AUDIT[done.audit] ?? say.UNKNOWN);
   put(byId("done-run"), runId);
   attr(byId("done-run"), "href", `#/runs/${encodeURIComponent(runId)}`);
 }
@@ -66,6 +67,7 @@ export function createView(root, options) {
   replace(root, layout({ options, lanes: LANES.map((name) => lanes[name].node), changes, race: timeline.node }));
   let drawn = -Infinity;
   let drawnOf = null;
+  let spoke; // the lane whose text was added to in the last frame
 
   function paintRace(state, now) {
     if (canStop(state) ? now - drawn < RACE_MS : state === drawnOf) return;
@@ -73,7 +75,16 @@ export function createView(root, options) {
     timeline.paint(state, now);
   }
 
-  return function paint(state, now) {
+  /** Lanes take turns, so that a frame lays out one text; whether there is more to say. */
+  function paintTexts(state) {
+    const behind = LANES.filter((name) => lanes[name].behind(state));
+    const next = behind.find((name) => name !== spoke) ?? behind[0];
+    if (next !== undefined) lanes[next].say(state);
+    spoke = next;
+    return behind.length > 1 || (next !== undefined && lanes[next].behind(state));
+  }
+
+  function paintRest(state, now) {
     mark(document.body, "phase", state.phase);
     const stoppable = canStop(state);
     byId("stop").hidden = !stoppable;
@@ -81,10 +92,10 @@ export function createView(root, options) {
     byId("send").disabled = stoppable;
     byId("empty").hidden = state.phase !== "idle";
     byId("run").hidden = state.phase === "idle";
-    if (state.phase === "idle") return false;
+    if (state.phase === "idle") return;
     put(byId("asked"), state.question);
     byId("lanes").hidden = state.start === null && (state.problem !== null || state.hold !== null);
-    const more = LANES.map((name) => lanes[name].paint(state, now));
+    for (const name of LANES) lanes[name].paint(state, now);
     accept.hidden = !canAccept(state);
     paintVerdict(state, now);
     paintProblem(state);
@@ -92,6 +103,10 @@ export function createView(root, options) {
     paintRace(state, now);
     paintActions(state);
     paintDone(state);
-    return more.includes(true);
+  }
+
+  return function paint(state, now, whole) {
+    if (whole) paintRest(state, now);
+    return paintTexts(state);
   };
 }

@@ -31,6 +31,7 @@ export const ASK = {
   running: "Running",
   none: "No runs yet. Each question you ask leaves one record here.",
   unread: "The record cannot be read now. Questions can still be asked.",
+  forbidden: "Your key may ask, and may not read the record; the link of a run shows you your own.",
 };
 
 export const LANE = {
@@ -56,6 +57,17 @@ export const LANE = {
 export const DONE = { status: "Status", latency: "Latency", tokens: "Tokens", cost: "Cost", source: "Source", audit: "Record", run: "Run", slow: "slow" };
 
 export const TABLE = { when: "When", outcome: "Outcome", fast: "Fast", slow: "Slow", latency: "Latency", cost: "Cost" };
+
+/** Of a question that is asked again from the record of a run. */
+export const AGAIN = {
+  ready: "The question of that run. Enter asks it with what is chosen under Options.",
+  lastOf: (n) => `It is the last of ${n} messages; those before it are not sent.`,
+  redacted: "What the server recognised as personal was replaced before it was stored.",
+  cut: "It was too long to be stored whole.",
+  notKept: "The texts of that run were not kept, so its question is not known. Type it anew.",
+  missing: "There is no record of that run that you may read.",
+  unread: (title) => `The record of that run cannot be read now: ${title}.`,
+};
 
 /** What is said while there is neither a final nor `done`: a word, and a sentence. */
 export const PHASES = {

@@ -39,7 +39,7 @@ function tableOf({ title, table }) {
   const head = el("tr", null, table.head.map((words) => el("th", { scope: "col" }, words)));
   const rows = table.rows.map((row) => el("tr", null, row.map((words, i) => el(i ? "td" : "th", i ? null : { scope: "row" }, words))));
   const made = el("table", null, el("caption", { class: "unseen" }, title), el("thead", null, head), el("tbody", null, rows));
-  return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": title }, made);
+  return el("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": title }, made);
 }
 
 /** A figure that draws itself as wide as its box; close() when it leaves the page. */

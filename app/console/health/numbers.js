@@ -13,7 +13,7 @@ function line(label, times) {
 
 function table(id, label, rows) {
   const heads = NUMBERS.columns.map((word, i) => (i === 0 ? el("td") : el("th", { scope: "col", class: "number" }, word)));
-  return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": label }, el("table", { id }, el("thead", null, el("tr", null, heads)), el("tbody", null, rows)));
+  return el("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": label }, el("table", { id }, el("thead", null, el("tr", null, heads)), el("tbody", null, rows)));
 }
 
 function labelOf({ kind, source, lane, model }) {

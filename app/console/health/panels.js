@@ -6,7 +6,7 @@ import { age, balanceOf, bytes, checkRows, limitRows, partRows, toneOf } from ".
 import { GLANCE, LEDGER, LIMITS, PARTS, TITLES } from "./words.js";
 
 /** A table that may be wider than its panel: it is scrolled there, by keyboard too. */
-const scroll = (label, ...table) => el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": label }, table);
+const scroll = (label, ...table) => el("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": label }, table);
 const pair = (name, word, value) => (value === null || value === undefined ? null : el("div", { dataset: { value: name } }, el("dt", null, word), el("dd", null, value)));
 const stateCell = (word) => [el("span", { class: "dot", "aria-hidden": "true" }), el("span", null, word)];
 

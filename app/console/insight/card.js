@@ -72,7 +72,7 @@ export const facts = (rows) =>
 export const table = (title, head, rows) =>
   el(
     "div",
-    { class: "scroll", tabindex: "0", role: "region", "aria-label": title },
+    { class: "scroll", tabindex: "0", role: "group", "aria-label": title },
     el(
       "table",
       null,

@@ -10,7 +10,7 @@ export const PAGE = {
   loading: "Counting…",
   refresh: "Refresh",
   clear: "Clear filters",
-  any: "any",
+  any: "Any",
   all: "Everything",
   showAll: "Show everything",
   asOf: (n, at) => `${count(n)} ${n === 1 ? "run" : "runs"}, as of ${at}`,
@@ -24,7 +24,7 @@ export const PAGE = {
 
 export const SPAN_WORDS = { "1h": "1 hour", "24h": "24 hours", "7d": "7 days", "30d": "30 days", all: "All" };
 export const AGO = { "1h": "the last hour", "24h": "the last 24 hours", "7d": "the last 7 days", "30d": "the last 30 days", all: "all of time" };
-export const LABEL_WORDS = { experiment: "Experiment", variant: "Variant", prompt_class: "Prompt class", model: "Model" };
+export const LABEL_WORDS = { experiment: "Experiment", variant: "Variant", prompt_class: "Class", model: "Model" };
 export const TIME_WORDS = { first_token: "First token", total: "Whole answer" };
 export const LANE_WORDS = { fast: "Fast", slow: "Slow" };
 
@@ -102,7 +102,7 @@ export const TIMES = {
 };
 
 export const VERDICTS = {
-  title: "How often both models give the same answer, by prompt class",
+  title: "How often both models give the same answer, by class",
   total: "All classes",
   noClass: "no class",
   head: ["Class", "Compared", "Agreed", "95 % interval", "Undecided", "Changed", "95 % interval"],
@@ -195,7 +195,7 @@ export const CONTEST = {
   head: ["Variant", "Runs", "Measured", "Mean", "Median", "Share", "95 % interval"],
   difference: "Difference",
   notes: {
-    span: "The span and the prompt class apply here; the filters by model, experiment and variant do not.",
+    span: "The span and the class apply here; the filters by model, experiment and variant do not.",
     truncated: "Only the newest 50,000 runs were compared.",
   },
   name: "Two variants against each other",

@@ -1,9 +1,10 @@
 // What stands above and below the lanes of one run: the question, how it ended, and what the record says of it.
 
+import { questionOf } from "../ask/again.js";
 import { wordDiff } from "../ask/diff.js";
 import { el } from "../dom.js";
 import { AUDIT, CHANGES, cost, duration, percent, REASONS, STATUSES, tokens, when } from "../words.js";
-import { outcomeOf, questionOf } from "./rows.js";
+import { outcomeOf } from "./rows.js";
 import { AGREEMENTS, CONTENTS, FIELDS, METHOD, ONE, SOURCES } from "./words.js";
 
 const TITLE_CHARS = 280;

@@ -1,5 +1,6 @@
 // Both lanes of one run side by side, as they were after so many events.
 
+import { createGrowing } from "../ask/growing.js";
 import { createAnswer } from "../ask/markdown.js";
 import { attr, el, mark, put } from "../dom.js";
 import { cost, duration, modelName, outputTokens, REASONS, STATES, UNKNOWN } from "../words.js";
@@ -17,11 +18,12 @@ function createLane(name) {
   const note = part("p", "note", { class: "soft" });
   const figures = part("p", "figures", { class: "one-figures soft" });
   const size = el("span", { class: "soft" });
-  const thinking = part("div", "thinking", { class: "one-thinking", tabindex: "0", role: "region", "aria-label": ONE.thinking });
+  const thinking = part("div", "thinking", { class: "one-thinking", tabindex: "0", role: "group", "aria-label": ONE.thinking });
   const thoughts = el("details", { hidden: true }, el("summary", null, ONE.thinking, " ", size), thinking);
   const head = el("header", null, el("h2", null, LANE_NAMES[name]), model, state);
   const node = el("article", { class: "card one-lane", dataset: { runLane: name } }, head, role, thoughts, answer, note, figures);
   const written = createAnswer(answer);
+  const thought = createGrowing(thinking);
 
   function figuresOf(lane) {
     if (RUNNING.has(lane.state)) return "";
@@ -40,9 +42,9 @@ function createLane(name) {
       attr(model, "title", lane.model ?? "");
       put(state, STATES[lane.state] ?? lane.state);
       put(role, ROLES[lane.role] ?? "");
-      written.show(lane.text, { edition: lane.edition, whole: !running });
+      while (written.show(lane.text, { edition: lane.edition, whole: !running }));
       thoughts.hidden = lane.thinking === "";
-      put(thinking, lane.thinking);
+      thought(lane.thinking);
       put(size, ONE.thinkingSize(lane.thinking.length.toLocaleString("en")));
       const silent = lane.text === "" && kept ? (running ? ONE.waiting : ONE.nothingSaid) : "";
       put(note, [silent, lane.message ?? REASONS[lane.reason] ?? lane.reason ?? ""].filter(Boolean).join(" "));

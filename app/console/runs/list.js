@@ -1,20 +1,19 @@
 // The page Runs: filters, rows, a live tail, older pages, downloads.
 
+import { questionOf } from "../ask/again.js";
 import { el, mark, put, replace } from "../dom.js";
+import { may } from "../session.js";
 import { problemPanel } from "../shell.js";
 import { createBar } from "./bar.js";
 import { exportPath, hashOf, readFilters, readLimit } from "./filters.js";
 import { append, merge } from "./merge.js";
 import { paceOf } from "./pace.js";
 import { createPoll } from "./poll.js";
-import { questionOf } from "./rows.js";
 import { createTable } from "./table.js";
 import { EXPORT, LIST, TAIL } from "./words.js";
 
 const PATH = "/api/experiments";
 const EVERY_MS = 4000;
-
-const mayRead = (who) => !Array.isArray(who?.rights) || who.rights.includes("read");
 
 function empty(kind, filters, limit) {
   if (kind === "none-match") {
@@ -91,7 +90,7 @@ export function openList(root, route, app) {
     const { signal } = (aborter = new AbortController());
     [runs, cursor] = [[], null];
     display("reading", el("p", { class: "loading" }, LIST.reading));
-    if (!mayRead(app.who)) return forbidden();
+    if (!may(app.who, "read")) return forbidden();
     try {
       const page = await read(signal, { limit });
       [runs, cursor] = [page.experiments, page.next_cursor];
@@ -159,7 +158,7 @@ export function openList(root, route, app) {
 
   /** Who may not ask as often as they like is not to find that this page has asked instead of them. */
   async function keepPace() {
-    if (app.who?.auth === "off" || !mayRead(app.who)) return;
+    if (app.who?.auth === "off" || !may(app.who, "read")) return;
     const { limits } = await app.api.getJSON("/v1/limits").catch(() => ({ limits: [] }));
     poll.setPace(paceOf(limits, { everyMs: EVERY_MS, requests: 2 }));
   }

@@ -1,6 +1,8 @@
 // The page of one run: its record, both answers, and its events; a run that is going on is followed live.
 
+import { takeSlot } from "../ask/slots.js";
 import { el, mark, put, replace } from "../dom.js";
+import { may } from "../session.js";
 import { problemPanel } from "../shell.js";
 import { createFeedback } from "./feedback.js";
 import { apply, fold, fromRecord, initial, LANES } from "./fold.js";
@@ -11,7 +13,6 @@ import { createReplay } from "./replay.js";
 import { ONE } from "./words.js";
 
 const NOT_YET_S = 2;
-const has = (app, right) => !Array.isArray(app.who?.rights) || app.who.rights.includes(right);
 const calm = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
 const keeps = (record) => ["full", "redacted"].includes(record.content?.mode ?? "full") && record.payload !== null;
 
@@ -39,10 +40,20 @@ export function openOne(root, id, app) {
   };
 
   /** The record, with what was said about it where whoever asks may read that. */
-  const readRecord = () => app.api.getJSON(has(app, "read") ? `/api/experiments/${address}` : `/v1/runs/${address}`, { signal });
+  const readRecord = () => app.api.getJSON(may(app.who, "read") ? `/api/experiments/${address}` : `/v1/runs/${address}`, { signal });
 
   /** Every event of the run, one by one as it comes; resolves behind `done`. */
   const readEvents = (onEvent, onState) => app.client.resume(id, { signal, onEvent, onState }).finished;
+
+  /** The same of a run that goes on: it holds one of the places that the browser has for streams, and waits for one. */
+  async function followEvents(onEvent, { onState, onWait }) {
+    const release = await takeSlot({ signal, onWait });
+    try {
+      return await readEvents(onEvent, onState);
+    } finally {
+      release?.();
+    }
+  }
 
   async function load() {
     display("reading", el("h1", { class: "soft" }, ONE.reading));
@@ -73,11 +84,13 @@ export function openOne(root, id, app) {
     const state = initial();
     const shown = () => root.dataset.state === "guest";
     try {
-      await readEvents((event) => {
+      const queued = () => display("queued", el("h1", null, ONE.guestTitle), el("p", { class: "panel", role: "status" }, ONE.queued));
+      const onEvent = (event) => {
         apply(state, event);
         if (!shown()) display("guest", el("h1", null, ONE.guestTitle), el("p", { class: "soft" }, ONE.guest), lanes.node);
         schedule(state);
-      });
+      };
+      await followEvents(onEvent, { onWait: queued });
     } catch {
       if (!signal.aborted && !shown()) missing();
     }
@@ -101,8 +114,8 @@ export function openOne(root, id, app) {
       "p",
       { class: "one-actions" },
       more,
-      has(app, "ask") ? el("a", { class: "chip", id: "one-again", href: `#/?again=${address}` }, ONE.again) : null,
-      el("a", { class: "chip", id: "one-record", href: `/v1/runs/${address}` }, ONE.record),
+      may(app.who, "ask") ? el("a", { class: "quiet as-button", id: "one-again", href: `#/?again=${address}` }, ONE.again) : null,
+      el("a", { class: "quiet as-button", id: "one-record", href: `/v1/runs/${address}` }, ONE.record),
     );
 
   /** A run that goes on: its stream from the beginning, then its record as it is then. */
@@ -110,7 +123,7 @@ export function openOne(root, id, app) {
     const state = initial(Object.fromEntries(LANES.map((name) => [name, record.lanes?.[name]?.model])));
     const note = el("p", { id: "one-note", class: "panel", role: "status" }, ONE.following);
     const stop = el("button", { type: "button", class: "quiet small", id: "one-stop", onclick: halt }, ONE.stop);
-    display("record", heading(record), outcomeLine(record), actions(has(app, "ask") ? stop : null), note, conversation(record), lanes.node, details(record));
+    display("record", heading(record), outcomeLine(record), actions(may(app.who, "ask") ? stop : null), note, conversation(record), lanes.node, details(record));
     root.dataset.live = "";
     lanes.show(state);
     function halt() {
@@ -122,7 +135,7 @@ export function openOne(root, id, app) {
     }
     const onState = ({ phase, attempt }) => put(note, phase === "lost" ? ONE.lost(attempt) : ONE.following);
     try {
-      await readEvents((event) => schedule(apply(state, event)), onState);
+      await followEvents((event) => schedule(apply(state, event)), { onState, onWait: () => put(note, ONE.queued) });
     } catch (error) {
       if (signal.aborted) return;
       replace(note, ONE.followingEnded, " ", el("button", { type: "button", class: "quiet small", onclick: again }, ONE.tryAgain));
@@ -170,7 +183,7 @@ export function openOne(root, id, app) {
     const lack = whole || !kept ? problem : (problem ?? { status: 410 });
     display(
       "record", heading(record), outcomeLine(record), actions(), noteOf(record, lack), conversation(record), lanes.node, place, changesOf(record),
-      createFeedback(record, app, { may: has(app, "ask") }), details(record),
+      createFeedback(record, app, { may: may(app.who, "ask") }), details(record),
     );
     mark(root, "run", record.run_id);
     paint(whole ? fold(events, events.length) : fromRecord(kept ? record : { ...record, payload: null }));

@@ -13,13 +13,6 @@ export function outcomeOf(run) {
   return { word, change: run.change ?? run.status ?? "" };
 }
 
-/** What was asked, as the record has it; null where the text was not kept. */
-export function questionOf(run, payload) {
-  const asked = payload?.messages?.findLast(({ role }) => role === "user")?.content;
-  const kept = ["full", "redacted"].includes(run.content?.mode ?? "full");
-  return kept && typeof asked === "string" && asked !== "" ? asked : null;
-}
-
 function laneFigure(lane) {
   if (!lane) return "–";
   if (lane.outcome === "completed") return duration(lane.latency_ms);

@@ -77,6 +77,7 @@ export const ONE = {
   stop: "Stop the run",
   record: "Record as JSON",
   following: "This run is going on now. You are following it live.",
+  queued: "Other tabs of this browser are streaming five runs already, and a browser opens only six connections to one server. This run is followed as soon as one of them ends.",
   lost: (attempt) => `The connection was lost. Coming back, attempt ${attempt}…`,
   followingEnded: "The connection to this run was lost and did not come back. Try again to see how it ended.",
   tryAgain: "Try again",

@@ -1,0 +1,80 @@
+"""The console in a browser, loaded once for the tests of a file: loading it anew takes longer than most tests do."""
+
+import contextlib
+import re
+import tempfile
+from collections.abc import AsyncIterator
+
+from forks import SAFE, nursery
+from playwright.async_api import Browser, Page, ViewportSize, expect
+from processes import READY_S, Process, command, environment
+
+WAIT_MS = 20_000
+WIDE: ViewportSize = {"width": 1100, "height": 900}
+PHASE = "() => document.body.dataset.phase"
+
+
+class Console:
+    """A page and what it complained about since that was last asked."""
+
+    def __init__(self, page: Page, url: str, viewport: ViewportSize) -> None:
+        self.page = page
+        self.url = url
+        self._viewport = viewport
+        self._complaints: list[str] = []
+        page.set_default_timeout(WAIT_MS)
+        page.on(
+            "console", lambda said: self._complaints.append(said.text) if said.type in {"error", "warning"} else None
+        )
+        page.on("pageerror", lambda error: self._complaints.append(str(error)))
+
+    @contextlib.asynccontextmanager
+    async def lent(self, *forgiven: str) -> AsyncIterator[Page]:
+        """The page at Ask, with nothing live; whatever it complains about, but with these words, fails the test."""
+        await self._tidy()
+        self._complaints.clear()
+        yield self.page
+        assert [said for said in self._complaints if not any(words in said for words in forgiven)] == []
+
+    async def _tidy(self) -> None:
+        """Undo what the test before did to the page; load it where that led away from it."""
+        page = self.page
+        await page.unroute_all(behavior="ignoreErrors")
+        await page.set_viewport_size(self._viewport)
+        await page.emulate_media(reduced_motion="no-preference")
+        if not page.url.startswith(f"{self.url}/"):
+            await page.goto(f"{self.url}/")
+        await page.evaluate("location.hash = '#/'")
+        await expect(page.locator("body[data-page=ask] #ask")).to_be_visible(timeout=WAIT_MS)
+        if await page.evaluate(PHASE) not in {"idle", "over"}:
+            await page.click("#stop")
+            await expect(page.locator("body")).to_have_attribute("data-phase", "over", timeout=WAIT_MS)
+
+
+@contextlib.asynccontextmanager
+async def console(browser: Browser, url: str, viewport: ViewportSize = WIDE) -> AsyncIterator[Console]:
+    """The console of a server in a profile of its own."""
+    context = await browser.new_context(viewport=viewport)
+    yield Console(await context.new_page(), url, viewport)
+    await context.close()
+
+
+def key_of(process: Process, settings: dict[str, str], name: str, *options: str) -> str:
+    """A new key of that name, as the operator of a server with these settings makes it; forked where a fork is safe."""
+    arguments = ["keys", "create", name, *options]
+    if not SAFE:
+        return command(process.home, *arguments, **settings).stdout.strip()
+    with tempfile.TemporaryFile() as said:
+        made = nursery().start(arguments, environment(process.home, settings), said)
+        assert made.wait(READY_S) == 0
+        said.seek(0)
+        found = re.search(r"^tandem_\S+$", said.read().decode(), re.MULTILINE)
+    assert found is not None
+    return found[0]
+
+
+async def ask(page: Page, question: str) -> None:
+    """Type a question and press Enter; on return nothing that the page shows is of the run before."""
+    await page.fill("#question", question)
+    await page.press("#question", "Enter")
+    await expect(page.locator("#asked")).to_have_text(question, timeout=WAIT_MS)
