@@ -39,3 +39,8 @@ test("Long texts that share nothing are one change, found in bounded work.", () 
   assert.deepEqual(parts.map(({ kind }) => kind), ["gone", "came"]);
   assert.deepEqual(tallyOf(parts), { same: 0, gone: 20_000, came: 20_000 });
 });
+
+test("A change of hundreds of thousands of signs is shown as any other.", () => {
+  const long = "*".repeat(200_000);
+  assert.deepEqual(wordDiff(`a ${long} b`, `c ${long} d`).map(({ kind, text }) => [kind, text.length]), [["gone", 200_004], ["came", 200_004]]);
+});

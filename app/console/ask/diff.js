@@ -68,8 +68,8 @@ function runsOf(steps) {
     const island = run.same && i > 0 && i < runs.length - 1 && run.gone.filter(isWord).length <= ISLAND_WORDS;
     const last = out.at(-1);
     if (last && !last.same && (island || !run.same)) {
-      last.gone.push(...run.gone);
-      last.came.push(...run.came);
+      for (const word of run.gone) last.gone.push(word); // spread, so many would be too many arguments
+      for (const word of run.came) last.came.push(word);
     } else out.push({ same: run.same, gone: [...run.gone], came: [...run.came] });
     return out;
   }, []);
