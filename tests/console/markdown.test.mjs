@@ -118,3 +118,21 @@ for (const [name, text] of Object.entries({
     assert.ok(Math.max(...parse(text).map(depth)) < 60);
   });
 }
+
+test("No block is longer than what may be searched at once, whatever the line it came from.", () => {
+  const many = (text) => text.repeat(50_000 / text.length);
+  for (const line of [`~~~${many(" ")}\``, `${many("~")}\``, `# a${many(" ")}b`, `a|b\n-${many(" ")}x`, `\` ${many("a")}\``, many("|"), `> ${many(">")}`, `- ${many("[")}`]) {
+    const cutter = createCutter();
+    const blocks = [...cutter.push(`${line}\nand on\n`), ...cutter.end()];
+    assert.ok(blocks.every(({ text = "" }) => text.length <= 2 * BLOCK_MAX + 10));
+  }
+});
+
+test("A whole text is cut as one that came in pieces.", () => {
+  for (const line of ["word ".repeat(3000), "x".repeat(9000), `| ${"a | ".repeat(2000)}`, `- ${"b ".repeat(4000)}`]) {
+    const [whole, pieces] = [createCutter(), createCutter()];
+    const text = `${line}\nafter\n`;
+    const cut = [...text].flatMap((char) => pieces.push(char));
+    assert.deepEqual([...whole.push(text), ...whole.end()], [...cut, ...pieces.end()]);
+  }
+});

@@ -7,7 +7,7 @@
 
 export const BLOCK_MAX = 2000; // characters; a longer block is cut, so that what is not whole stays cheap to show
 
-const FENCE = /^( {0,3})(`{3,}|~{3,})\s*([^`]*)$/;
+const FENCE = /^( {0,3})(`{3,}(?!`)|~{3,}(?!~))([^`]*)$/;
 const HEADING = /^ {0,3}#{1,6}\s+\S/;
 const RULE = /^ {0,3}(?:(?:\*[ \t]*){3,}|(?:-[ \t]*){3,}|(?:_[ \t]*){3,})$/;
 const ITEM = /^( {0,3})([-*+•]|(\d{1,9})[.)])(?:[ \t]+(?=\S)|$)/;
@@ -152,11 +152,16 @@ export function createCutter() {
   return {
     push(text) {
       const lines = (pending + text).split("\n");
-      pending = lines.pop();
+      const begun = lines.pop();
       for (const whole of lines) {
-        line(whole.endsWith("\r") ? whole.slice(0, -1) : whole);
+        pending = whole.endsWith("\r") ? whole.slice(0, -1) : whole;
+        bound(); // a long line is cut before anything is looked for in it
+        const last = pending;
+        pending = "";
+        line(last);
         bound();
       }
+      pending = begun;
       bound();
       return taken();
     },

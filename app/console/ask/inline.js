@@ -8,6 +8,7 @@ const SPECIAL = /[\\`*_~[!<]|\bhttps?:\/\//g;
 const LINK = /!?\[((?:[^[\]\\]|\\.|\[[^[\]]{0,200}\]){0,500})\]\(\s{0,9}<?([^\s()<>]{1,2000}(?:\([^\s()<>]{0,200}\)[^\s()<>]{0,200}){0,3})>?(?:\s{1,9}["'(][^"'()]{0,300}["')])?\s{0,9}\)/y;
 const ANGLED = /<((?:https?:\/\/|mailto:)[^\s<>]{1,2000})>/y;
 const BARE = /https?:\/\/[^\s<>"`]{1,2000}/y;
+const BEHIND = new Set(".,;:!?'*_~])}"); // ends a sentence, and not an address
 const BREAK = /<br ?\/?>/iy;
 const DEEPEST = 6;
 const TRIES = 100;
@@ -52,7 +53,9 @@ function linked(text, at, depth) {
 function bare(text, at) {
   BARE.lastIndex = at;
   const whole = BARE.exec(text)?.[0] ?? "";
-  let found = whole.replace(/[.,;:!?'*_~\])}]+$/, "");
+  let end = whole.length;
+  while (BEHIND.has(whole[end - 1])) end -= 1;
+  let found = whole.slice(0, end);
   if (whole[found.length] === ")" && found.split("(").length > found.split(")").length) found += ")";
   const href = found && safeUrl(found);
   return href ? { nodes: [{ tag: "a", href, children: [found] }], to: at + found.length } : null;
@@ -79,7 +82,8 @@ function coded(text, at, never) {
     }
     if (end >= 0) {
       const inner = text.slice(at + fence.length, end);
-      const trimmed = /^ .*\S.* $/s.test(inner) ? inner.slice(1, -1) : inner;
+      const padded = inner.startsWith(" ") && inner.endsWith(" ") && inner.trim() !== "";
+      const trimmed = padded ? inner.slice(1, -1) : inner;
       return { nodes: [{ tag: "code", children: [trimmed] }], to: end + fence.length };
     }
     never.add(fence);

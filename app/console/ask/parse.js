@@ -21,8 +21,8 @@ function table({ text, joined }) {
 
 /** The answer stands below headings of the page, hence h4 to h6. */
 function heading({ text }) {
-  const [, marks, words] = /^(#+)\s+(.*?)(?:\s+#+)?$/.exec(text);
-  return { tag: `h${Math.min(6, marks.length + 3)}`, children: inline(words) };
+  const [, marks, words] = /^(#+)\s+(.*)$/.exec(text);
+  return { tag: `h${Math.min(6, marks.length + 3)}`, children: inline(words.replace(/(?<=\s)#+$/, "").trimEnd()) };
 }
 
 function item({ text, ordered, start }, depth) {
