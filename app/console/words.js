@@ -38,9 +38,12 @@ export function duration(ms) {
 /** A running clock: tenths, so that it does not flicker. */
 export const clock = (ms) => (ms < 59_950 ? `${(ms / 1000).toFixed(1)} s` : duration(ms));
 
+const LEAST_USD = 0.000001; // what six digits can show
+
 export function cost(usd) {
   if (typeof usd !== "number") return UNKNOWN;
   if (usd === 0) return "$0";
+  if (Math.abs(usd) < LEAST_USD / 2) return `below $${LEAST_USD.toFixed(6)}`;
   return usd < 0.01 ? `$${usd.toFixed(6).replace(/0+$/, "")}` : `$${usd.toFixed(4)}`;
 }
 
@@ -53,7 +56,7 @@ export const percent = (x) => (typeof x === "number" ? `${(100 * x).toFixed(1).r
 export function when(iso) {
   const at = new Date(iso ?? Number.NaN);
   if (Number.isNaN(at.getTime())) return iso ?? UNKNOWN;
-  const time = at.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
+  const time = at.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
   return at.toDateString() === new Date().toDateString() ? time : `${at.toLocaleDateString()} ${time}`;
 }
 

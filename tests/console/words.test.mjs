@@ -21,6 +21,16 @@ test("Small costs keep their digits.", () => {
   assert.deepEqual([0.000042, 0.0031, 0.1234, 1.5].map(cost), ["$0.000042", "$0.0031", "$0.1234", "$1.5000"]);
 });
 
+test("A cost too small for its digits is not shown as none.", () => {
+  assert.deepEqual([3e-7, 1e-12, 6e-7].map(cost), ["below $0.000001", "below $0.000001", "$0.000001"]);
+});
+
+test("The hour after midnight is 00.", () => {
+  const midnight = new Date();
+  midnight.setHours(0, 5, 9, 0);
+  assert.equal(when(midnight.toISOString()), "00:05:09");
+});
+
 test("A model keeps its provider and loses the folders of its file.", () => {
   assert.deepEqual([modelName("local:/a/b/c.gguf"), modelName("deliberate:5@local:smollm2"), modelName(null)], ["local:c.gguf", "deliberate:5@local:smollm2", ""]);
 });

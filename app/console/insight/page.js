@@ -112,7 +112,7 @@ export function open(root, route, app) {
   async function everything(ask, { total, now, signal }) {
     stand("ready");
     replace(tiles, tilesOf(total));
-    bar.asOf(PAGE.asOf(total.n, new Date(now).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hour12: false })));
+    bar.asOf(PAGE.asOf(total.n, new Date(now).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hourCycle: "h23" })));
     app.announce(PAGE.updated(total.n));
     await Promise.all([...cards.map((one) => fill(one, ask, now, signal)), choices(ask, now, signal)]);
   }
