@@ -17,6 +17,7 @@ from app.terminal.words import since as counted_back
 
 app = typer.Typer(add_completion=False)
 
+QUESTION = 22  # columns that a question has at least
 Label = typer.Option(help="The label that the question was asked with.")
 
 
@@ -76,11 +77,20 @@ class View:
 async def _list(url: str, wanted: dict[str, Any], limit: int, view: View) -> None:
     async with server(url) as running:
         found = await past.listed(running, wanted, limit, questions=view.questions)
+    tell(found, view)
+
+
+def tell(found: list[dict[str, Any]], view: View) -> None:
+    """The records: as JSON lines, as a table, or as lines that fold where the table is too wide for the terminal."""
     if view.as_json:
         for record in found:
             view.line(record)
     elif found:
-        view.console.print(past.table(found, questions=view.questions))
+        if past.width(found, view.console) + view.questions * QUESTION <= view.console.width:
+            view.console.print(past.table(found, questions=view.questions))
+            return
+        for record in found:
+            view.console.print(past.lines(record, questions=view.questions), soft_wrap=True)
     else:
         view.console.print("No runs match. Ask one with `tandem ask`, or leave a filter out.")
 

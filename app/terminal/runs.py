@@ -20,6 +20,7 @@ PATH: Final = "/api/experiments"
 LANES: Final[tuple[LaneName, LaneName]] = ("fast", "slow")
 PAGE: Final = 200  # the most records a page may have
 WITH_QUESTION: Final = 50  # the same with their payload
+QUESTION_CHARS: Final = 200  # of one in a line
 LOOK_EVERY_S: Final = 2.0
 REMEMBERED: Final = 1000  # runs that were shown while following, so that none is shown twice
 
@@ -84,6 +85,12 @@ def table(records: Iterable[dict[str, Any]], *, questions: bool) -> Table:
     return shown
 
 
+def width(records: Iterable[dict[str, Any]], console: Console) -> int:
+    """How many columns the table has without the questions, which may be cut."""
+    whole = table(records, questions=False)
+    return console.measure(whole, options=console.options.update_width(10_000)).maximum
+
+
 def cells(record: dict[str, Any], *, questions: bool) -> list[Text]:
     """What the table says of one run."""
     words = [_when(record["created_at"]), record["run_id"], outcome(record)]
@@ -92,6 +99,16 @@ def cells(record: dict[str, Any], *, questions: bool) -> list[Text]:
     if questions:
         words.append(" ".join(question(record).split()))
     return [Text(safe(word)) for word in words]
+
+
+def lines(record: dict[str, Any], *, questions: bool) -> Text:
+    """The same of one run for a narrow terminal: a line that names it, and what the table says below."""
+    when, run_id, ended, fast, slow, *rest = cells(record, questions=questions)
+    latency, cost, *asked = rest
+    told = Text.assemble("  ", ended, ", fast ", fast, ", slow ", slow, ", latency ", latency, ", cost ", cost)
+    for one in asked:
+        one.truncate(QUESTION_CHARS, overflow="ellipsis")
+    return Text("\n").join([Text("  ").join([when, run_id]), told, *(Text("  ") + one for one in asked)])
 
 
 def outcome(record: dict[str, Any]) -> str:
