@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 import httpx
 
 from app.errors import TandemError
+from app.terminal.words import safe
 
 # Seconds before each attempt to come back; any new event starts the row anew.
 PAUSES_S: Final = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
@@ -45,9 +46,9 @@ class Refused(TandemError):
     """The server refused; code and message are those of its problem+json."""
 
     def __init__(self, status: int, problem: dict[str, Any], retry_after: str | None) -> None:
-        super().__init__(str(problem.get("detail") or problem.get("title") or "no explanation was given"))
+        super().__init__(safe(str(problem.get("detail") or problem.get("title") or "no explanation was given")))
         self.status = status
-        self.problem_code = str(problem.get("code") or f"http_{status}")
+        self.problem_code = safe(str(problem.get("code") or f"http_{status}"))
         self.retry_after = retry_after
 
 

@@ -17,6 +17,7 @@ ORIGINS: Final = {
     "cache": "From the cache: this is how both models answered the same question before.",
     "attached": "Joined a run that was already answering this question.",
 }
+LEAST_USD: Final = 0.000001  # what six digits can show
 _AGO: Final = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)([mhd])")
 _UNITS: Final = {"m": "minutes", "h": "hours", "d": "days"}
 _CONTROL: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -36,6 +37,8 @@ def dollars(cost_usd: float | None) -> str:
     """A cost; unknown is not 0."""
     if cost_usd is None:
         return "unknown"
+    if 0 < cost_usd < LEAST_USD / 2:
+        return f"below ${LEAST_USD:.6f}"
     return f"${cost_usd:.6f}".rstrip("0").rstrip(".")
 
 
