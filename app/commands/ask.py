@@ -7,8 +7,10 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from app.failing import clear_errors
 from app.terminal.ask import ask as ask_in_terminal
 from app.terminal.server import LOCAL_URL, Url
+from app.terminal.typed import STANDARD_INPUT, standard_input, text_of
 
 app = typer.Typer(add_completion=False)
 
@@ -32,19 +34,21 @@ def ask(  # noqa: PLR0913, PLR0917  # an option of the command is an argument
 
     Exit status: 0 a verified answer, 3 an unverified one, 1 none, 2 not asked, 130 interrupted.
     """
-    asked = _read() if question in {None, "-"} else question
-    body: dict[str, Any] = {"input": asked, "policy": policy, "deadline_s": deadline_s}
+    body: dict[str, Any] = {"policy": policy, "deadline_s": deadline_s, "cache": "refresh" if refresh else None}
     body |= {"fast": _lane(fast, fast_timeout_s), "slow": _lane(slow, slow_timeout_s)}
-    body["cache"] = "refresh" if refresh else None
     said = {name: value for name, value in body.items() if value is not None}
-    raise typer.Exit(asyncio.run(ask_in_terminal(url, said, json_output=json_output, console=Console())))
+    with clear_errors():
+        said["input"] = _read() if question in {None, "-"} else question
+        code = asyncio.run(ask_in_terminal(url, said, json_output=json_output, console=Console()))
+    raise typer.Exit(code)
 
 
 def _read() -> str:
     """The question on standard input; from a terminal, until Ctrl-D."""
     if sys.stdin.isatty():
         typer.echo("Type a question; Ctrl-D ends it.", err=True)
-    return sys.stdin.read().strip()
+    with text_of(STANDARD_INPUT):
+        return standard_input().read().strip()
 
 
 def _lane(model: str | None, timeout_s: float | None) -> dict[str, Any] | None:
