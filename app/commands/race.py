@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 from datetime import UTC, datetime
@@ -13,13 +12,15 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from app.errors import TandemError
 from app.failing import clear_errors
 from app.terminal.ask import TIMEOUT
 from app.terminal.race import Asked, Body, Race, counted, questions_of, recorded
 from app.terminal.screen import screen
 from app.terminal.server import LOCAL_URL, Server, Url, client
 from app.terminal.stats import agreement
-from app.terminal.stream import Refused
+from app.terminal.stream import Unreachable
+from app.terminal.typed import STANDARD_INPUT, UTF8, standard_input, text_of
 
 app = typer.Typer(add_completion=False)
 ALL_ANSWERED, SOME_NOT, INTERRUPTED = 0, 1, 130
@@ -63,8 +64,9 @@ def race(  # noqa: PLR0913, PLR0917  # an option of the command is an argument
 def _read(path: Path, most: int) -> list[Body]:
     """The questions of a file, or of standard input."""
     if str(path) == "-":
-        return questions_of(sys.stdin, "standard input", most)
-    with path.open(encoding="utf-8") as lines:
+        with text_of(STANDARD_INPUT):
+            return questions_of(standard_input(), STANDARD_INPUT, most)
+    with text_of(str(path)), path.open(encoding=UTF8) as lines:
         return questions_of(lines, str(path), most)
 
 
@@ -83,14 +85,20 @@ async def raced(url: str, bodies: list[Body], shared: Body, at_once: int, file: 
                     file.write(json.dumps(one.line()) + "\n")
                 progress.update(task, advance=1, description=_counts(counted(asked)["status"]))
 
-            interrupted = False
+            interrupted, gone = False, None
             try:
                 await Race(http, shared, on_end).run(bodies, at_once)
             except asyncio.CancelledError:
                 interrupted = True
                 _uncancel()
+            except Unreachable as error:
+                if not asked:
+                    raise
+                gone = error
         await _tell(Server(http, url), shared["experiment"], asked, console)
-    answered = all(one.status in {"completed", "partial"} for one in asked)
+    if gone is not None:
+        console.print(f"{gone.message}: {len(bodies) - len(asked):,} were not asked", soft_wrap=True, markup=False)
+    answered = gone is None and all(one.status in {"completed", "partial"} for one in asked)
     return INTERRUPTED if interrupted else ALL_ANSWERED if answered else SOME_NOT
 
 
@@ -112,13 +120,14 @@ async def _tell(running: Server, experiment: str, asked: Sequence[Asked], consol
         console.print(f"{one.status}: {question!r}: {one.why}", soft_wrap=True, markup=False)
     try:
         verdicts = await recorded(running, experiment, asked)
-    except Refused as error:
-        console.print(f"The agreement cannot be read ({error.problem_code}): {error.message}", markup=False)
-        return
-    if verdicts["total"]["n"]:
-        console.print()
-        console.print(agreement(verdicts))
-    console.print(f"\nexperiment {experiment}: `tandem stats --experiment {experiment}` tells more", soft_wrap=True)
+    except TandemError as error:
+        console.print(f"The agreement cannot be read: {error.message}", soft_wrap=True, markup=False)
+    else:
+        if verdicts["total"]["n"]:
+            console.print()
+            console.print(agreement(verdicts))
+    more = f"\nexperiment {experiment}: `tandem stats --experiment {experiment}` tells more"
+    console.print(more, soft_wrap=True, markup=False)
 
 
 def _counts(counts: dict[str, Any]) -> str:

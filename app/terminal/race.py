@@ -14,7 +14,7 @@ from app.terminal.server import Server
 from app.terminal.stream import Event, Lost, Refused, Run
 
 ATTEMPTS: Final = 6  # per question, while the server says to come later
-LONGEST_PAUSE_S: Final = 60.0
+LONGEST_PAUSE_S: Final = 60.0  # who is told to come back later than that is refused
 MAX_QUESTIONS: Final = 100_000
 FIELDS: Final = frozenset({"input", "messages", "prompt_class", "tags"})  # what a line of JSON may say
 
@@ -73,10 +73,12 @@ class Race:
             try:
                 await self._follow(question, asked)
             except Refused as error:
-                if error.status in {429, 503} and attempt < ATTEMPTS:
-                    await self.sleep(_pause(error, attempt))
+                pause = _pause(error, attempt)
+                if error.status in {429, 503} and attempt < ATTEMPTS and pause <= LONGEST_PAUSE_S:
+                    await self.sleep(pause)
                     continue
-                asked.status, asked.why = "refused", f"{error.problem_code}: {error.message}"
+                again = f" (again in {pause:.0f} s)" if pause > LONGEST_PAUSE_S else ""
+                asked.status, asked.why = "refused", f"{error.problem_code}: {error.message}{again}"
             except Lost as error:
                 asked.status, asked.why = "lost", error.message
             break
@@ -106,7 +108,7 @@ class Race:
 def _pause(error: Refused, attempt: int) -> float:
     """As long as the server says, else longer each time; seconds."""
     said = error.retry_after or ""
-    return min(float(said) if said.isdecimal() else 2.0**attempt, LONGEST_PAUSE_S)
+    return float(said) if said.isdecimal() else min(2.0**attempt, LONGEST_PAUSE_S)
 
 
 def questions_of(lines: Iterable[str], source: str, most: int) -> list[Body]:
@@ -127,7 +129,8 @@ def _parsed(text: str, where: str) -> Body:
     """The question of a JSON line."""
     try:
         told = json.loads(text)
-    except ValueError as error:
+        json.dumps(told, ensure_ascii=False, allow_nan=False).encode()  # as it will be sent
+    except (ValueError, RecursionError) as error:
         raise MalformedRequest(f"{where}: is no JSON: {error}") from None
     unknown = told.keys() - FIELDS
     if unknown:
