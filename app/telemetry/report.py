@@ -20,9 +20,15 @@ def window(counts: Named, seconds: float) -> dict[str, Any]:
         "refusals": counts.by("tandem_refusals_total", 0),
         "errors": counts.by("errors_total", 0, 1),
         "runs": _runs(counts),
-        "cost_usd": counts.total("tandem_cost_usd_total") * NANO,
+        "cost_usd": _cost(counts),
         "lanes": _lanes(counts),
     }
+
+
+def _cost(counts: Named) -> float | None:
+    """What is known of it; null where lanes used tokens and no price was known."""
+    known = counts.total("tandem_cost_usd_total")
+    return None if not known and counts.total("tandem_unpriced_lanes_total") else known * NANO
 
 
 def _requests(counts: Named, seconds: float) -> dict[str, Any]:
