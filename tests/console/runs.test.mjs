@@ -57,6 +57,12 @@ test("More new runs than a page holds leave a gap: the page then stands alone.",
   assert.equal(merge([], rows(9, 8), true).gap, false);
 });
 
+test("A list that has grown for long begins anew with its newest page.", () => {
+  const many = Array.from({ length: 1000 }, (_, i) => row(2000 - i));
+  const merged = merge(many, [row(2001), row(2000)], true);
+  assert.deepEqual([ids(merged.rows), merged.gap], [[2001, 2000], true]);
+});
+
 test("An older page is put behind, and a run that is there already stays where it is.", () => {
   assert.deepEqual(ids(append(rows(5, 4), rows(4, 3))), [5, 4, 3]);
 });
