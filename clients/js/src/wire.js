@@ -32,6 +32,7 @@ export async function readByFetch([url, init], { run, fetch, signal, opened, tak
     if (run.id) heard(); // a new question may stand in the server's line for as long as that allows
     const response = await fetch(url, { ...init, cache: "no-store", signal: own.signal }).catch((failed) => lost(run.id, failed));
     if (response instanceof TandemError) return response;
+    heard();
     const { status, headers, body } = response;
     if (status === 204) return null;
     if (status !== 200) return await problemOf(response, run.id);

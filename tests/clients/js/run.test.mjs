@@ -419,3 +419,14 @@ test("Watching refuses headers, and says what to do; and what no address may hav
   assert.throws(() => against([], { EventSource: undefined }).client.watch("why?"), /EventSource/);
   assert.throws(() => against([], { EventSource: Played }).client.watch({ input: "why?", api_key: KEY }), (error) => /api_key/.test(error.message) && !/sk-tandem/.test(error.message));
 });
+
+test("A refusal whose words never end is told all the same.", async (t) => {
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  const start = (controller, { signal }) => signal.addEventListener("abort", () => controller.error(signal.reason));
+  const { client } = against([(init) => new Response(new ReadableStream({ start: (controller) => start(controller, init) }), { status: 422 })]);
+  const ended = ending(client.ask("why?"));
+  for (let i = 0; i < 20; i += 1) await Promise.resolve();
+  t.mock.timers.tick(45_000);
+  const { error } = await ended;
+  assert.deepEqual([error.status, error.code], [422, "http_422"]);
+});
