@@ -6,7 +6,7 @@ import errno
 import logging
 import os
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -15,7 +15,7 @@ from servers import Server, eventually, serving
 from wire import dialled, head, post, reply, tell
 
 from app.admission import ceiling
-from app.admission.ceiling import LATE_S, LEAST, Ceiling
+from app.admission.ceiling import LASTING, LEAST, Ceiling
 from app.admission.load import Capacity, Load
 from app.errors import Overloaded
 from app.http import accepting
@@ -23,6 +23,7 @@ from app.http.accepting import Accepting
 from app.telemetry.lag import Lag
 
 QUESTION = post(b'{"input": "Why?", "cache": "off"}')
+LATE_S = 0.05
 
 
 class Greeted(asyncio.Protocol):
@@ -85,10 +86,16 @@ async def test_a_system_without_files_is_left_alone_for_a_while(
     ]
 
 
+def lately(look: Callable[..., None], *racing: int) -> None:
+    """The loop is late for as long as it takes to matter."""
+    for _ in range(LASTING + 1):
+        look(LATE_S * 2, *racing)
+
+
 def test_races_are_fewer_while_the_loop_is_late() -> None:
     """Lateness takes away a part of what runs, never the last few; good looks give it back, up to what is set."""
-    ceiling = Ceiling(1000)
-    ceiling.look(LATE_S * 2, 100)
+    ceiling = Ceiling(1000, LATE_S)
+    lately(ceiling.look, 100)
     assert (ceiling.races, ceiling.binding) == (80, True)
     for _ in range(100):
         ceiling.look(LATE_S * 2, 100)
@@ -98,11 +105,19 @@ def test_races_are_fewer_while_the_loop_is_late() -> None:
     assert (ceiling.races, ceiling.binding) == (1000, False)
 
 
+def test_a_burst_takes_no_race_away() -> None:
+    """A loop that is late for a moment only, again and again, bears as many races as before."""
+    ceiling = Ceiling(1000, LATE_S)
+    for look in range(10 * LASTING):
+        ceiling.look(LATE_S * 2 if look % LASTING else 0.0, 900)
+    assert (ceiling.races, ceiling.binding) == (1000, False)
+
+
 async def test_no_more_are_let_by_than_there_are_places() -> None:
     """While the loop is the bound, as many are let by as places are free, and those behind them are turned away."""
-    load = Load(Capacity(200, 10, 1.0))
+    load = Load(Capacity(200, 10, 1.0, LATE_S))
     assert not any(load.turns_away() for _ in range(300))
-    load.look(LATE_S * 2)
+    lately(load.look)
     assert [load.turns_away() for _ in range(LEAST + 2)] == [False] * LEAST + [True] * 2
     load.look(LATE_S * 2)
     assert not load.turns_away()
@@ -112,8 +127,9 @@ async def test_no_more_are_let_by_than_there_are_places() -> None:
 @pytest_asyncio.fixture
 async def late(dsn: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Server]:
     """A server whose loop is late, with as many races as it bears: none."""
-    monkeypatch.setattr(Lag, "now_s", LATE_S * 2)
+    monkeypatch.setattr(Lag, "now_s", 0.4)
     monkeypatch.setattr(ceiling, "LEAST", 0)
+    monkeypatch.setattr(ceiling, "LASTING", 0)
     async with serving(dsn, cors_origins="https://page.example") as server:
         looks: Any = server.parts.numbers
         await eventually(looks.sources.queue.turns_away)

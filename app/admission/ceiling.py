@@ -7,17 +7,20 @@ those too who could be told at once that there is no room.
 
 from typing import Final
 
-LATE_S: Final = 0.03  # of the loop, lasting: what it does in one turn is felt by everybody
+LATE: Final = 0.1  # of the lateness at which no race begins at all
+LASTING: Final = 20  # late looks in a row before any race is taken away: a burst is over by then
 FEWER: Final = 0.8  # of what there are, at each look that finds it late
 MORE: Final = 0.03  # of the bound, at each look that does not
 LEAST: Final = 64  # a loop with no more is late by what else its machine does
 
 
 class Ceiling:
-    """races: the bound at this moment; most: what it may be at all."""
+    """races: the bound at this moment; most: what it may be at all; late_s: what is too late for the loop, in s."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, late_s: float) -> None:
         self._most = most
+        self._late_s = late_s
+        self._late = 0  # looks in a row
         self._least = min(most, LEAST)
         self.races = most
 
@@ -28,7 +31,8 @@ class Ceiling:
 
     def look(self, late_s: float, racing: int) -> None:
         """The loop is so late, with so many races."""
-        if late_s > LATE_S:
+        self._late = self._late + 1 if late_s > self._late_s else 0
+        if self._late and (self.binding or self._late > LASTING):
             self.races = max(self._least, int(FEWER * min(self.races, racing)))
-        else:
+        elif not self._late:
             self.races = min(self._most, self.races + max(1, int(MORE * self.races)))

@@ -1,6 +1,7 @@
 """The gate that protects the server: a bound on races, a short line before it, and nobody new while it is strained."""
 
 import asyncio
+import math
 from collections import Counter
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -36,11 +37,15 @@ def unstrained() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """How many races there may be at a time, how many questions wait for one, and for how long, in seconds."""
+    """How many races there may be at a time, how many questions wait for one, and for how long, in seconds.
+
+    late_s: how late the event loop may be, before there may be fewer races.
+    """
 
     races: int
     length: int
     timeout_s: float
+    late_s: float = math.inf
 
 
 class Admitted:
@@ -66,7 +71,7 @@ class Load:
     """
 
     def __init__(self, capacity: Capacity, strain: Strain = unstrained) -> None:
-        self._ceiling = Ceiling(capacity.races)
+        self._ceiling = Ceiling(capacity.races, capacity.late_s)
         self._strain = strain
         self._line: Line[asyncio.Future[None]] = Line(capacity.length, capacity.timeout_s)
         self._loop = asyncio.get_running_loop()

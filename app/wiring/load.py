@@ -4,6 +4,7 @@ import sys
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
+from app.admission.ceiling import LATE
 from app.admission.gate import OPEN, Gate, Gates
 from app.admission.load import Capacity, Load, Strain
 from app.admission.streams import Streams
@@ -37,7 +38,8 @@ def open_load(settings: Settings, stack: AsyncExitStack) -> Protection:
     lag = Lag()
     lag.begin()
     stack.callback(lag.end)
-    capacity = Capacity(settings.load_max_races, settings.queue_length, settings.queue_timeout_s)
+    late_s = LATE * settings.load_max_lag_s
+    capacity = Capacity(settings.load_max_races, settings.queue_length, settings.queue_timeout_s, late_s)
     gate = Load(capacity, strain_of(lag, settings.load_max_lag_s, settings.load_max_memory_bytes))
     lag.listeners.append(gate.look)
     return Protection(gate, None if settings.auth == "off" else Streams(settings.load_streams_per_caller), lag)
