@@ -10,7 +10,7 @@ from browsers import chromium, needs_chromium
 from consoles import Console, ask, console
 from cutting import cutting
 from fake_openai import HANG, FakeOpenAI, fake_openai
-from playwright.async_api import Browser, BrowserContext, Page, ViewportSize, expect
+from playwright.async_api import Browser, BrowserContext, Page, Route, ViewportSize, expect
 from processes import Process, fresh_home, running
 from spoken import silent, spoken
 
@@ -362,6 +362,25 @@ async def test_a_page_that_does_not_arrive_can_be_tried_again(page: Page, server
     await expect(page.locator("#page-insight h1")).to_be_visible(timeout=WAIT_MS)
     await page.goto(f"{server.url}/#/coffee")
     await expect(page.locator("#page-nowhere .problem h2")).to_have_text("There is no such page")
+
+
+async def test_a_page_is_opened_once_however_often_it_is_gone_to_meanwhile(page: Page, server: Process) -> None:
+    """Two navigations to a page whose module still loads open it once, with the later one's filters."""
+    held, looks = asyncio.Event(), []
+
+    async def late(route: Route) -> None:
+        """The module, once it is let through."""
+        await held.wait()
+        await route.continue_()
+
+    page.on("request", lambda request: looks.append(request.url) if "/api/experiments?" in request.url else None)
+    await page.route("**/console/runs/page.js", late)
+    await page.goto(f"{server.url}/#/runs?status=failed")
+    await page.evaluate("location.hash = '#/runs?status=timeout'")
+    await expect(page.locator("nav a[aria-current=page]")).to_have_text("Runs", timeout=WAIT_MS)
+    held.set()
+    await expect(page.locator("#runs")).to_have_attribute("data-state", "none-match", timeout=WAIT_MS)
+    assert ["status=timeout" in url for url in looks] == [True]
 
 
 async def test_the_keyboard_is_enough(page: Page) -> None:

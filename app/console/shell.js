@@ -46,6 +46,7 @@ export function problemPanel({ title, detail, code }, again) {
 export function createShell(main, app) {
   const open = new Map(); // path -> {root, page, route}
   let current = null;
+  let newest = null; // the route that was followed last
 
   function rootOf(path) {
     const id = `page-${path || "ask"}`;
@@ -69,9 +70,9 @@ export function createShell(main, app) {
       if (!open.has(route.path)) {
         if (!root.hasChildNodes()) replace(root, el("p", { class: "loading", role: "status" }, SHELL.loading));
         const module = await LOADERS[route.path]();
-        if (current !== route.path) return; // left meanwhile
+        if (current !== route.path || open.has(route.path)) return; // left meanwhile, or opened by another navigation
         replace(root);
-        open.set(route.path, { root, page: await module.open(root, route, app) });
+        open.set(route.path, { root, page: module.open(root, newest, app) });
       } else open.get(route.path).page.update?.(route); // Ask, which was hidden
     } catch (error) {
       console.warn(error);
@@ -101,6 +102,7 @@ export function createShell(main, app) {
     const within = current === route.path;
     leave(route.path);
     current = route.path;
+    newest = route;
     head(route);
     const root = rootOf(known ? route.path : "nowhere");
     rootOf("nowhere").hidden = known;
