@@ -360,8 +360,10 @@ async def test_a_page_that_does_not_arrive_can_be_tried_again(page: Page, server
     await page.unroute("**/console/insight/page.js")
     await page.click("#page-insight .problem button")
     await expect(page.locator("#page-insight h1")).to_be_visible(timeout=WAIT_MS)
-    await page.goto(f"{server.url}/#/coffee")
-    await expect(page.locator("#page-nowhere .problem h2")).to_have_text("There is no such page")
+    for address in ("coffee", "constructor"):
+        await page.goto(f"{server.url}/#/{address}")
+        await expect(page.locator("#page-nowhere .problem h2")).to_have_text("There is no such page")
+        assert await page.title() == "There is no such page · Tandem"
 
 
 async def test_a_page_is_opened_once_however_often_it_is_gone_to_meanwhile(page: Page, server: Process) -> None:

@@ -81,7 +81,7 @@ export function createShell(main, app) {
   }
 
   function head(route) {
-    const name = PAGES[route.path] ?? SHELL.nowhere.title;
+    const name = Object.hasOwn(PAGES, route.path) ? PAGES[route.path] : SHELL.nowhere.title;
     document.title = route.path === "" ? SHELL.title : `${route.id ?? name} · ${SHELL.title}`;
     mark(document.body, "page", route.path || "ask");
     for (const link of document.querySelectorAll("nav a")) {
