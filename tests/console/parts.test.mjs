@@ -105,6 +105,25 @@ test("What lies in the storage and is no run is no run.", async () => {
   for (const text of ["", "{", "null", '{"token": 1}', '{"token": "t", "body": {}}']) assert.equal(await createKeep({ storage: storageOf(text), locks: null }).recall(), null);
 });
 
+test("A browser that keeps no site data asks all the same; a reload begins with an empty page.", async () => {
+  const before = Object.getOwnPropertyDescriptor(globalThis, "sessionStorage");
+  const get = () => {
+    throw new DOMException("Access is denied", "SecurityError");
+  };
+  Object.defineProperty(globalThis, "sessionStorage", { get, configurable: true });
+  try {
+    const keep = createKeep({ locks: null });
+    assert.equal(await keep.recall(), null);
+    keep.begin({ input: "why?" });
+    keep.know("r", "live");
+    keep.forget();
+    assert.equal(await createKeep({ locks: null }).recall(), null);
+  } finally {
+    delete globalThis.sessionStorage;
+    if (before) Object.defineProperty(globalThis, "sessionStorage", before);
+  }
+});
+
 test("A hash names a page, a run and parameters.", () => {
   const parts = (hash) => {
     const { path, id, params } = parseRoute(hash);

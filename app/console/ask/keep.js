@@ -4,6 +4,13 @@
 const KEY = "tandem.live";
 const PATIENCE_MS = 3000; // for the lock of the page that was here before the reload
 
+// What a browser that keeps no site data throws an error for is asked for only where that is caught.
+const session = {
+  getItem: (key) => globalThis.sessionStorage.getItem(key),
+  setItem: (key, text) => globalThis.sessionStorage.setItem(key, text),
+  removeItem: (key) => globalThis.sessionStorage.removeItem(key),
+};
+
 const lockName = (token) => `tandem-live-${token}`;
 
 /** A token that no other tab has. */
@@ -18,6 +25,14 @@ function read(storage) {
   }
 }
 
+function wipe(storage) {
+  try {
+    storage.removeItem(KEY);
+  } catch {
+    // forbidden: nothing is in it
+  }
+}
+
 function hold(locks, token, signal) {
   return new Promise((resolve) => {
     if (!locks) return resolve(() => {});
@@ -27,7 +42,7 @@ function hold(locks, token, signal) {
 }
 
 /** begin(body) writes a run down, forget() ends it, recall() gives the run of before the reload, or null. caller: who asks. */
-export function createKeep({ caller = null, storage = globalThis.sessionStorage, locks = globalThis.navigator?.locks, patienceMs = PATIENCE_MS } = {}) {
+export function createKeep({ caller = null, storage = session, locks = globalThis.navigator?.locks, patienceMs = PATIENCE_MS } = {}) {
   let kept = null;
   let release = null;
 
@@ -55,7 +70,7 @@ export function createKeep({ caller = null, storage = globalThis.sessionStorage,
     },
     forget() {
       kept = null;
-      storage.removeItem(KEY);
+      wipe(storage);
       release?.();
       release = null;
     },
@@ -63,13 +78,13 @@ export function createKeep({ caller = null, storage = globalThis.sessionStorage,
       const found = read(storage);
       if (found === null) return null;
       if (found.caller !== caller) {
-        storage.removeItem(KEY); // of whoever was signed in here before
+        wipe(storage); // of whoever was signed in here before
         return null;
       }
       const given = await hold(locks, found.token, AbortSignal.timeout(patienceMs));
       if (kept !== null || given === null) {
         given?.();
-        if (kept === null) storage.removeItem(KEY); // another tab reads it; else another question was asked meanwhile
+        if (kept === null) wipe(storage); // another tab reads it; else another question was asked meanwhile
         return null;
       }
       [release, kept] = [given, found];
