@@ -343,6 +343,31 @@ async def test_a_run_that_is_not_there_is_said_so(server: Process, page: Page) -
     await expect(page.locator("#runs")).to_have_attribute("data-state", "rows", timeout=WAIT_MS)
 
 
+async def test_a_stream_that_is_read_along_and_ends_early_is_said_so(server: Process, page: Page) -> None:
+    """Of somebody else's run a refusal is told as what it is, and so is a stream that is lost after it began."""
+    run_id = "01900000-0000-7000-8000-00000000000a"
+    start = f"event: start\nid: {run_id}:0\ndata: {json.dumps({'run_id': run_id, 'lanes': {}})}\n\n"
+    refusal = {
+        "status": 403,
+        "body": '{"title": "No", "code": "forbidden"}',
+        "content_type": "application/problem+json",
+    }
+    gone = {**refusal, "status": 410}
+    answers: list[dict[str, Any]] = [refusal, {"status": 200, "body": start, "content_type": "text/event-stream"}, gone]
+
+    async def next_answer(route: Route) -> None:
+        """What comes next."""
+        await route.fulfill(**answers.pop(0))
+
+    await page.route(f"**/v1/runs/{run_id}/events", next_answer)
+    await page.goto(f"{server.url}/#/runs/{run_id}")
+    await expect(page.locator("#one")).to_have_attribute("data-state", "refused", timeout=WAIT_MS)
+    await page.click("#one .problem button")
+    await expect(page.locator("#one-note")).to_contain_text("did not come back", timeout=WAIT_MS)
+    await expect(page.locator("#one")).to_have_attribute("data-state", "guest")
+    await expect(page.locator("#one-note button")).to_have_text("Try again")
+
+
 async def test_events_that_are_no_longer_kept_leave_the_record(
     server: Process, page: Page, api: httpx.AsyncClient
 ) -> None:

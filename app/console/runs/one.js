@@ -82,19 +82,25 @@ export function openOne(root, id, app) {
   /** Somebody else's record; its stream may be read by those whose question was the same. */
   async function alongside() {
     const state = initial();
+    const note = el("p", { id: "one-note", class: "soft", role: "status" }, ONE.guest);
     const shown = () => root.dataset.state === "guest";
     try {
       const queued = () => display("queued", el("h1", null, ONE.guestTitle), el("p", { class: "panel", role: "status" }, ONE.queued));
       const onEvent = (event) => {
         apply(state, event);
-        if (!shown()) display("guest", el("h1", null, ONE.guestTitle), el("p", { class: "soft" }, ONE.guest), lanes.node);
+        if (!shown()) display("guest", el("h1", null, ONE.guestTitle), note, lanes.node);
         schedule(state);
       };
       await followEvents(onEvent, { onWait: queued });
-    } catch {
-      if (!signal.aborted && !shown()) missing();
+    } catch (error) {
+      if (signal.aborted) return undefined;
+      if (shown()) return cutOff(note);
+      return error.status === 404 ? missing() : refused(error);
     }
+    return undefined;
   }
+
+  const cutOff = (note) => replace(note, ONE.followingEnded, " ", el("button", { type: "button", class: "quiet small", onclick: again }, ONE.tryAgain));
 
   function schedule(state) {
     framed ??= requestAnimationFrame(() => {
@@ -136,9 +142,8 @@ export function openOne(root, id, app) {
     const onState = ({ phase, attempt }) => put(note, phase === "lost" ? ONE.lost(attempt) : ONE.following);
     try {
       await followEvents((event) => schedule(apply(state, event)), { onState, onWait: () => put(note, ONE.queued) });
-    } catch (error) {
-      if (signal.aborted) return;
-      replace(note, ONE.followingEnded, " ", el("button", { type: "button", class: "quiet small", onclick: again }, ONE.tryAgain));
+    } catch {
+      if (!signal.aborted) cutOff(note);
       return;
     }
     delete root.dataset.live;
