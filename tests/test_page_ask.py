@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 from browsers import chromium, needs_chromium
 from consoles import Console, ask, console
-from cutting import cutting
+from cutting import Wire, cutting
 from fake_openai import HANG, FakeOpenAI, fake_openai
 from playwright.async_api import Browser, BrowserContext, Page, Route, ViewportSize, expect
 from processes import Process, fresh_home, running
@@ -104,7 +104,7 @@ async def choose(page: Page, **options: str) -> None:
         await page.fill(f"#option-{name}", value)
 
 
-async def opened(context: BrowserContext, server: Process, **options: str) -> Page:
+async def opened(context: BrowserContext, server: Process | Wire, **options: str) -> Page:
     """A new tab with the page, where these options were chosen before."""
     page = await context.new_page()
     await page.goto(server.url)
@@ -235,6 +235,25 @@ async def test_a_cut_and_being_offline_are_shown_and_mended(
         await over(page)
         await expect(page.locator("[data-lane=fast] [data-part=answer]")).to_have_text("The answer is 10.")
         assert upstream.stats.requests - before == 2
+        await page.close()
+
+
+async def test_stop_ends_the_search_for_a_server_that_cannot_be_told(context: BrowserContext, server: Process) -> None:
+    """Stop without a network leaves the run and says so; a reload does not come back to it."""
+    async with cutting(server.url, after=600, cuts=1) as wire:
+        page = await opened(context, wire, slow="openai:stuck", slowTimeout="500")
+        await page.route("**/v1/runs/*/events", lambda route: route.abort())
+        await ask(page, "Are you there?")
+        await verdict(page, "lost")
+        await context.set_offline(True)
+        await page.press("#question", "Escape")
+        await verdict(page, "cancelled")
+        await expect(page.locator("#verdict-text")).to_contain_text("could not be told")
+        await context.set_offline(False)
+        await page.reload()
+        await expect(page.locator("#ask")).to_be_visible(timeout=WAIT_MS)
+        await expect(page.locator("body")).to_have_attribute("data-phase", "idle")
+        assert await page.evaluate("sessionStorage.length") == 0
         await page.close()
 
 

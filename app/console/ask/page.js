@@ -109,10 +109,11 @@ class Desk {
     this.options.offer(runs.flatMap((run) => ["fast", "slow"].map((lane) => run.lanes?.[lane]?.model)));
   }
 
-  async order(verb) {
+  async order(verb, unheard = () => false) {
     try {
       await this.run[verb]();
     } catch ({ status = null, code = "internal", title = "", detail = "", retryAfter = null }) {
+      if (status === null && unheard()) return;
       this.emit({ type: "notice", problem: { status, code, title, detail, retryAfter } });
     }
   }
@@ -135,9 +136,16 @@ class Desk {
 
   stop() {
     if (!canStop(this.state)) return undefined;
-    if (this.state.runId !== null && this.run !== null && !isGuest(this.state)) return this.order("cancel");
+    const { run, state } = this;
+    if (state.runId === null || run === null || isGuest(state)) return this.depart();
+    return this.order("cancel", () => this.run === run && this.depart({ unheard: true }));
+  }
+
+  /** Read no further. unheard: the server could not be told. */
+  depart({ unheard = false } = {}) {
     this.leave.abort();
-    return this.emit({ type: "stopped", at: performance.now() });
+    this.emit({ type: "stopped", at: performance.now(), unheard });
+    return true;
   }
 
   accept() {

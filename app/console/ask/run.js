@@ -41,6 +41,7 @@ export function initial() {
     done: null,
     problem: null,
     notice: null,
+    stopped: null, // by whoever reads: "here", or "unheard" where the server could not be told
   };
 }
 
@@ -158,7 +159,7 @@ const HANDLERS = new Map([
   ["lost", (state, { attempt, retryAt = null }) => (canStop(state) ? { ...state, phase: "lost", attempt, retryAt } : state)],
   ["refused", (state, { problem, at }) => (canStop(state) ? over(state, problem, at) : state)],
   ["ended", (state, { at }) => (canStop(state) ? { ...state, phase: "over", endedAt: at } : state)],
-  ["stopped", (state, { at }) => (canStop(state) ? { ...over(state, null, at), stopped: true } : state)],
+  ["stopped", (state, { at, unheard = false }) => (canStop(state) ? { ...over(state, null, at), stopped: unheard ? "unheard" : "here" } : state)],
   ["notice", (state, { problem }) => (canStop(state) ? { ...state, notice: problem } : state)],
 ]);
 

@@ -5,6 +5,7 @@ import { canStop, isGuest, originOf } from "./run.js";
 import { ADVICE, LOST, PHASES, tryAgain } from "./words.js";
 
 function ended(state) {
+  if (state.stopped === "unheard") return ["cancelled", ...PHASES.unheard];
   if (state.stopped) return ["cancelled", ...(isGuest(state) ? PHASES.left : PHASES.stopped)];
   return ["ended", ...PHASES.away];
 }

@@ -86,6 +86,7 @@ export const PHASES = {
   ],
   left: ["Left", "The run goes on for those who read it."],
   stopped: ["Stopped", "You stopped before the server had begun."],
+  unheard: ["Left", "The server could not be told to stop. It ends a run that nobody comes back to by itself; the record tells how."],
   away: ["Over", "The run ended while you were away; its record tells how."],
   ended: ["Over", "The run ended."],
 };
