@@ -150,12 +150,19 @@ async def test_the_preliminary_answer_can_be_taken(server: Process, page: Page) 
 
 
 async def test_a_refusal_is_shown_and_nothing_typed_is_lost(server: Process, page: Page) -> None:
-    """A question that the server refuses shows the problem with its code, keeps the text, and the next one works."""
+    """A question that the server refuses shows the problem with its code, keeps the text, and is sent once a press."""
+    sent: list[str] = []
+    page.on("request", lambda request: sent.append(request.url) if request.url.endswith("/v1/reason") else None)
     await page.route("**/v1/reason", lambda route: route.continue_(post_data='{"input": "?", "policy": "toss a coin"}'))
     await ask(page, "Heads or tails?")
     await expect(page.locator("#problem-code")).to_have_text("422 unknown_policy", timeout=WAIT_MS)
     await expect(page.locator("#problem-detail")).to_contain_text("race")
     await expect(page.locator("#question")).to_have_value("Heads or tails?")
+    for _ in range(2):  # the second is the first one held down
+        await page.keyboard.down("Enter")
+        await expect(page.locator("#send")).to_be_enabled(timeout=WAIT_MS)
+    await page.keyboard.up("Enter")
+    assert len(sent) == 2
     await page.unroute("**/v1/reason")
     await page.press("#question", "Enter")
     await run_id_of(page)

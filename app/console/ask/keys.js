@@ -35,6 +35,6 @@ export function listenToKeys(root, ask) {
   byId("question").addEventListener("keydown", (event) => {
     if (event.key !== "Enter" || !isPlain(event) || event.isComposing) return;
     event.preventDefault();
-    ask();
+    if (!event.repeat) ask(); // held down it would ask again after every refusal
   });
 }
