@@ -93,6 +93,32 @@ async def test_a_key_opens_the_page(server: Guarded, page: Page) -> None:
     assert "And still?" not in await page.content()
 
 
+async def test_who_leaves_in_one_tab_leaves_in_all(server: Guarded, page: Page) -> None:
+    """After the sign-out, or when somebody else comes in, no other tab shows what was asked there before."""
+    await signed_in(page, server.key)
+    await expect(page.locator("#who-name")).to_have_text("alice", timeout=WAIT_MS)
+    other = await page.context.new_page()
+
+    async def asked() -> None:
+        """The other tab shows what Alice asked."""
+        await other.goto(server.process.url)
+        await expect(other.locator("#who-name")).to_have_text("alice", timeout=WAIT_MS)
+        await ask(other, "What does Alice ask?")
+
+    await asked()
+    await page.click("#sign-out")
+    await expect(other.locator("#key")).to_be_visible(timeout=WAIT_MS)
+    assert "Alice" not in await other.content()
+    await signed_in(page, server.key)
+    await expect(page.locator("#who-name")).to_have_text("alice", timeout=WAIT_MS)
+    await asked()
+    await page.context.clear_cookies()
+    await page.reload()
+    await signed_in(page, server.other)
+    await expect(other.locator("#who-name")).to_have_text("bob", timeout=WAIT_MS)
+    assert "Alice" not in await other.content()
+
+
 async def test_the_session_is_a_cookie_that_scripts_do_not_see(server: Guarded, page: Page) -> None:
     """EventSource streams by the cookie alone, which no script can read and which is gone after the sign-out."""
     address = "/v1/reason?input=By+EventSource"

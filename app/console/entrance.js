@@ -12,6 +12,16 @@ const field = byId("key");
 const page = [byId("main"), byId("nav")];
 let demanded = false; // the form stands
 let caller = null; // who used the page last
+const tabs = channel();
+
+/** What tells the other tabs who uses this browser now. */
+function channel() {
+  try {
+    return new BroadcastChannel("tandem.caller");
+  } catch {
+    return null; // no site data: each tab finds out by its next refusal
+  }
+}
 
 /** Ask for a key instead of a question. */
 export function demand() {
@@ -26,6 +36,7 @@ export function demand() {
 function admit(who) {
   demanded = false;
   caller = who.caller ?? caller;
+  if (who.caller) tabs?.postMessage(who.caller);
   for (const part of page) part.hidden = false;
   entrance.hidden = true;
   byId("who").hidden = who.auth !== "keys";
@@ -63,8 +74,12 @@ export async function openEntrance(entered) {
   });
   byId("sign-out").addEventListener("click", async () => {
     const problem = await session.signOut();
-    if (problem === null) leave();
-    else put(byId("announcer"), problem.detail);
+    if (problem !== null) return put(byId("announcer"), problem.detail);
+    tabs?.postMessage(null); // nobody
+    return leave();
+  });
+  tabs?.addEventListener("message", ({ data }) => {
+    if (caller !== null && data !== caller) leave();
   });
   return look();
 }
