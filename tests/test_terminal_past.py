@@ -108,7 +108,13 @@ async def test_a_run_that_ends_while_one_follows_is_shown_once(server: Server) -
 
     async with running_server(server.url) as running:
         with pytest.raises(asyncio.CancelledError):
-            await runs.follow(running, {}, lambda record: shown.append(record["run_id"]), turn)
+            await runs.follow(
+                running,
+                {},
+                lambda record: shown.append(record["run_id"]),
+                lambda error: pytest.fail(error.message),
+                turn,
+            )
     assert shown == asked
 
 

@@ -1,5 +1,7 @@
 """The commands of the terminal when something is wrong: files, keys, labels, narrow screens, servers that go away."""
 
+import asyncio
+import contextlib
 import io
 import json
 from collections.abc import AsyncIterator
@@ -15,11 +17,14 @@ from typer.testing import CliRunner, Result
 from app.cli import app
 from app.commands.race import raced
 from app.commands.runs import View, tell
+from app.commands.top import again
 from app.errors import MalformedRequest
 from app.terminal.ask import TIMEOUT
 from app.terminal.race import Asked, Race, questions_of
-from app.terminal.server import client
+from app.terminal.runs import follow
+from app.terminal.server import Server, client, server
 from app.terminal.stream import Refused
+from app.terminal.top import picture
 from app.terminal.words import dollars
 
 NOWHERE = "http://127.0.0.1:1"
@@ -29,6 +34,25 @@ EVENTS: list[tuple[int, tuple[str, dict[str, Any]]]] = [
     (1, ("final", FINAL)),
     (2, ("done", {"status": "completed"})),
 ]
+
+
+TOLD: dict[str, Any] = {"n": 0, "per_second": 0.0, "error_rate": None, "status": {}, "cache_hit_rate": None}
+LANES = {"[b]lane m": {"n": 0, "outcome": {}, "first_token_ms": {}, "total_ms": {}}}
+ZEROS = (
+    "tandem_ready", "tandem_live_runs", "tandem_live_runs_limit", "tandem_open_streams", "tandem_queue_waiting",
+    "tandem_stuck_lanes", "tandem_audit_imbalance", "tandem_audit_spool_records", "tandem_audit_spool_oldest_seconds",
+    "process_resident_memory_bytes", "process_open_fds", "tandem_disk_free_bytes",
+)  # fmt: skip
+METRICS = {
+    "version": "1",
+    "windows": {"5m": {"requests": TOLD, "runs": TOLD, "refusals": {}, "cost_usd": None, "lanes": LANES}},
+    "now": {
+        **dict.fromkeys(ZEROS, 0),
+        "tandem_loop_lag_seconds": {"p99": 0.0},
+        "tandem_audit_records_total": {"accepted": 0, "stored": 0, "dead_lettered": 0},
+        "tandem_breaker_state": {"[red]a\x1b[2J": 2},
+    },
+}
 
 
 class Away:
@@ -148,6 +172,82 @@ def test_a_servers_words_do_not_steer_the_terminal() -> None:
 def test_a_tiny_cost_is_not_shown_as_none() -> None:
     """A cost too small for its digits is below them, and not $0."""
     assert [dollars(3e-7), dollars(6e-7), dollars(0.0)] == ["below $0.000001", "$0.000001", "$0"]
+
+
+PASSING: list[tuple[int | None, dict[str, str]]] = [(503, {}), (429, {"Retry-After": "7"}), (502, {}), (None, {})]
+
+
+class Absent:
+    """A server that is there at the first look, passes through trouble, and is there again before it refuses."""
+
+    def __init__(self, there: dict[str, Any], again: dict[str, Any]) -> None:
+        self.answers: list[web.Response | None] = [web.json_response(there)]
+        for status, headers in PASSING:
+            self.answers.append(web.Response(status=status, headers=headers, text="<html>") if status else None)
+        self.answers += [web.json_response(again), web.json_response({"code": "forbidden"}, status=401)]
+
+    async def next(self, request: web.Request) -> web.StreamResponse:
+        """What comes next; a connection that closes where that is nothing."""
+        answer = self.answers.pop(0)
+        if answer is not None:
+            return answer
+        assert request.transport is not None
+        request.transport.close()
+        return web.Response()
+
+
+@contextlib.asynccontextmanager
+async def absent(path: str, there: dict[str, Any], again: dict[str, Any]) -> AsyncIterator[Server]:
+    """Such a server behind one path."""
+    routes = web.Application()
+    routes.router.add_get(path, Absent(there, again).next)
+    async with TestServer(routes) as site, server(str(site.make_url("/"))) as running:
+        yield running
+
+
+async def test_who_follows_waits_for_a_server_that_is_away() -> None:
+    """Following goes on when the server is back, says once that it is away, and ends at a refusal that stays."""
+    pauses: list[float] = []
+    shown: list[str] = []
+    away: list[str] = []
+
+    async def sleep(seconds: float) -> None:
+        """Note it."""
+        pauses.append(seconds)
+
+    async with absent("/api/experiments", {"experiments": []}, {"experiments": [RECORD]}) as running:
+        with pytest.raises(Refused):
+            await follow(
+                running, {}, lambda one: shown.append(one["run_id"]), lambda error: away.append(error.message), sleep
+            )
+    assert (shown, len(away), pauses) == ([RECORD["run_id"]], 1, [2.0, 2.0, 7.0, 2.0, 2.0, 2.0])
+
+
+async def test_top_waits_for_a_server_that_is_away() -> None:
+    """Looking again and again goes on through trouble that passes, and its words are neither markup nor escapes."""
+    out = io.StringIO()
+    pauses: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        """Note it; after the trouble it is enough."""
+        pauses.append(seconds)
+        if len(pauses) == len(PASSING):
+            raise asyncio.CancelledError
+
+    async with absent("/metrics", {}, {}) as running:
+        await running.read("/metrics")
+        with pytest.raises(asyncio.CancelledError):
+            await again(running, Console(file=out, force_terminal=True, width=200, color_system=None), "5m", 1, sleep)
+    assert pauses == [1, 7.0, 1, 1]
+    assert "Looking again in 7 s." in out.getvalue()
+
+
+def test_the_names_of_breakers_do_not_steer_the_terminal() -> None:
+    """What the server says of its breakers and lanes is text, whatever is in it."""
+    out = io.StringIO()
+    Console(file=out, width=200, color_system=None).print(picture((METRICS, None), "5m"))
+    for words in ("[red]a[2J open", "[b]lane"):
+        assert words in out.getvalue()
 
 
 LANE = {"outcome": "completed", "latency_ms": 10.0}

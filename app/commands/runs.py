@@ -9,10 +9,12 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from app.errors import TandemError
 from app.failing import clear_errors
 from app.terminal import runs as past
 from app.terminal.screen import screen
 from app.terminal.server import LOCAL_URL, Url, server
+from app.terminal.words import safe
 from app.terminal.words import since as counted_back
 
 app = typer.Typer(add_completion=False)
@@ -105,9 +107,12 @@ async def _one(url: str, run_id: str, view: View) -> None:
 
 
 def _until_interrupted(url: str, wanted: dict[str, Any], view: View) -> None:
+    def away(error: TandemError) -> None:
+        typer.echo(f"tandem: {safe(error.message)}; waiting for it", err=True)
+
     async def watch() -> None:
         async with server(url) as running:
-            await past.follow(running, wanted, view.line)
+            await past.follow(running, wanted, view.line, away)
 
     try:
         asyncio.run(watch())

@@ -2,17 +2,20 @@
 
 import asyncio
 import json
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
 from rich.live import Live
+from rich.text import Text
 
+from app.errors import TandemError
 from app.failing import clear_errors
 from app.terminal.screen import screen
-from app.terminal.server import LOCAL_URL, Server, Url, server
-from app.terminal.stream import Unreachable
+from app.terminal.server import LOCAL_URL, Server, Url, pause_after, server
 from app.terminal.top import look, picture
+from app.terminal.words import safe
 
 app = typer.Typer(add_completion=False)
 
@@ -43,15 +46,23 @@ async def _show(url: str, console: Console, window: str, every_s: float | None, 
         elif every_s is None or not console.is_terminal:
             console.print(picture(seen, window))
         else:
-            await _again(running, console, window, every_s)
+            await again(running, console, window, every_s)
 
 
-async def _again(running: Server, console: Console, window: str, every_s: float) -> None:
-    """Look and draw until this is cancelled; a server that is away for a while is waited for."""
+async def again(
+    running: Server,
+    console: Console,
+    window: str,
+    every_s: float,
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+) -> None:
+    """Look and draw until this is cancelled; a server that is away or busy for a while is waited for."""
     with Live(console=console, screen=True, auto_refresh=False) as live:
         while True:
+            pause_s = every_s
             try:
                 live.update(picture(await look(running), window), refresh=True)
-            except Unreachable as error:
-                live.update(f"{error.message}\nLooking again in {every_s:g} s.", refresh=True)
-            await asyncio.sleep(every_s)
+            except TandemError as error:
+                pause_s = pause_after(error, every_s)
+                live.update(Text(safe(f"{error.message}\nLooking again in {pause_s:g} s.")), refresh=True)
+            await sleep(pause_s)

@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from app.errors import MalformedRequest
+from app.errors import MalformedRequest, TandemError
 from app.question import LaneName
-from app.terminal.server import Server
+from app.terminal.server import Server, pause_after
 from app.terminal.words import dollars, safe, seconds, tokens
 
 PATH: Final = "/api/experiments"
@@ -55,13 +55,28 @@ async def follow(
     running: Server,
     filters: Filters,
     show: Callable[[dict[str, Any]], None],
+    away: Callable[[TandemError], None],
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
 ) -> None:
-    """Show each run that ends from now on, in the order of their starts, until this is cancelled."""
+    """Show each run that ends from now on, in the order of their starts, until this is cancelled.
+
+    A server that is away or busy for a while is waited for; away hears of it once, and not at every look.
+    """
     shown = deque((record["run_id"] for record in await _ended(running, filters)), maxlen=REMEMBERED)
+    pause_s = LOOK_EVERY_S
+    waiting = False
     while True:
-        await sleep(LOOK_EVERY_S)
-        for record in reversed(await _ended(running, filters)):
+        await sleep(pause_s)
+        try:
+            ended = await _ended(running, filters)
+        except TandemError as error:
+            pause_s = pause_after(error, LOOK_EVERY_S)
+            if not waiting:
+                away(error)
+            waiting = True
+            continue
+        pause_s, waiting = LOOK_EVERY_S, False
+        for record in reversed(ended):
             if record["run_id"] not in shown:
                 shown.append(record["run_id"])
                 show(record)

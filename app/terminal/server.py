@@ -15,6 +15,8 @@ Url = Annotated[str, typer.Option(envvar="TANDEM_URL", help="The running server.
 LOCAL_URL: Final = "http://127.0.0.1:8080"
 LONGEST_S: Final = 3660.0  # beyond every deadline that a server grants
 LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
+PASSING: Final = frozenset({429, 502, 503, 504})  # refusals for now: busy, or away behind a proxy
+LONGEST_PAUSE_S: Final = 60.0
 
 
 class NoTandem(TandemError):
@@ -37,7 +39,7 @@ class Server:
         wanted = {name: value for name, value in (params or {}).items() if value is not None}
         try:
             response = await self._http.request(method, path, json=body, params=wanted)
-            told = response.json() if response.content else None
+            told = _json_of(response)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             words = "start one with `tandem serve`, or name another with --url or TANDEM_URL"
             raise Unreachable(f"no server answers at {self._url}: {words}") from error
@@ -61,6 +63,26 @@ class Server:
         if "levels" not in told:
             raise NoTandem(f"what answers at {self._url} is no Tandem that stores answers")
         return told
+
+
+def _json_of(response: httpx.Response) -> Any:  # noqa: ANN401  # whatever the server says
+    """The body; None for an empty one, and for the words of a proxy behind which the server is away."""
+    try:
+        return response.json() if response.content else None
+    except ValueError:
+        if response.status_code in PASSING:
+            return None
+        raise
+
+
+def pause_after(error: TandemError, every_s: float) -> float:
+    """Seconds until another look at a server that is away or busy; raises the error where waiting helps nobody."""
+    if isinstance(error, Unreachable):
+        return every_s
+    if not isinstance(error, Refused) or error.status not in PASSING:
+        raise error
+    said = error.retry_after or ""
+    return max(every_s, min(float(said), LONGEST_PAUSE_S)) if said.isdecimal() else every_s
 
 
 @contextlib.asynccontextmanager

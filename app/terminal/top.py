@@ -35,7 +35,7 @@ def picture(seen: Seen, window: str) -> RenderableType:
     told = metrics["windows"][window]
     lines: list[RenderableType] = [_head(metrics, health), Text()]
     lines += [_traffic(told, window), lanes(told), Text()]
-    lines += [Text(line) for line in _below(metrics["now"])]
+    lines += [Text(safe(line)) for line in _below(metrics["now"])]
     return Group(*lines)
 
 
@@ -50,7 +50,7 @@ def _head(metrics: dict[str, Any], health: dict[str, Any] | None) -> Text:
         f"waiting {now['tandem_queue_waiting']:,.0f}  stuck lanes {now['tandem_stuck_lanes']:,.0f}  "
         f"loop lag p99 {now['tandem_loop_lag_seconds']['p99'] * 1000:.0f} ms"
     )
-    return Text.assemble((state, style), facts)
+    return Text.assemble((safe(state), style), safe(facts))
 
 
 def _traffic(told: dict[str, Any], window: str) -> Text:
@@ -60,7 +60,7 @@ def _traffic(told: dict[str, Any], window: str) -> Text:
     refused = sum(told["refusals"].values())
     return Text(
         f"last {window}: {requests['n']:,} requests ({requests['per_second']:.1f}/s, errors "
-        f"{percent(requests['error_rate'])}, refused {refused:,}); runs {ended}; "
+        f"{percent(requests['error_rate'])}, refused {refused:,}); runs {safe(ended)}; "
         f"cache hits {percent(runs['cache_hit_rate'])}; cost {dollars(told['cost_usd'])}"
     )
 
@@ -73,7 +73,7 @@ def lanes(told: dict[str, Any]) -> Table:
         which, _, model = name.partition(" ")
         first, total = lane["first_token_ms"], lane["total_ms"]
         table.add_row(
-            which,
+            Text(safe(which)),
             Text(safe(model)),
             f"{lane['n']:,}",
             percent(lane["outcome"].get("completed", 0) / lane["n"] if lane["n"] else None),
