@@ -19,11 +19,11 @@ from app.commands.race import raced
 from app.commands.runs import View, tell
 from app.commands.top import again
 from app.errors import MalformedRequest
-from app.terminal.ask import TIMEOUT
+from app.terminal.ask import TIMEOUT, ask
 from app.terminal.race import Asked, Race, questions_of
 from app.terminal.runs import follow
 from app.terminal.server import Server, client, server
-from app.terminal.stream import Refused
+from app.terminal.stream import NoTandem, Refused
 from app.terminal.top import picture
 from app.terminal.words import dollars
 
@@ -108,6 +108,28 @@ def test_a_file_that_is_no_text_is_refused_in_a_sentence(tmp_path: Path) -> None
     (tmp_path / "bad").write_bytes(b"\xff\xfe")
     said = typed("race", str(tmp_path / "bad"))
     assert (said.exit_code, said.stderr) == (2, f"tandem: {tmp_path / 'bad'}: is no UTF-8 text\n")
+
+
+@pytest.mark.parametrize(
+    "arguments", [["ask", "\udcff"], ["ask", "hi", "--fast", "\udcff"], ["runs", "--tag", "\udcff"]]
+)
+def test_an_argument_that_is_no_text_is_refused_in_a_sentence(arguments: list[str]) -> None:
+    """What no terminal types and a script may pass, bytes that are no UTF-8, is refused with 2 and one line."""
+    said = typed(*arguments)
+    assert (said.exit_code, said.stderr) == (2, "tandem: an argument is no UTF-8 text\n")
+
+
+@pytest.mark.parametrize("kind", ["text/html", "text/event-stream"])
+async def test_what_answers_and_is_no_tandem_is_said_to_be_none(
+    away: tuple[Away, str], kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A page of something else at the address is no run that was lost: nothing was asked, and the status is 2."""
+    away[0].refusal = web.Response(text="<html>", content_type=kind)
+    assert await ask(away[1], {"input": "x"}, json_output=False, console=Console()) == 2
+    assert "is no Tandem" in capsys.readouterr().err
+    away[0].answers, away[0].refusal = 1, web.Response(text="<html>", content_type=kind)
+    with pytest.raises(NoTandem):
+        await raced(away[1], [{"input": "x"}], {"experiment": "e"}, 1, None)
 
 
 async def test_a_byte_order_mark_is_no_part_of_the_first_question(

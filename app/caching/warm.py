@@ -15,8 +15,8 @@ from app.errors import TandemError
 from app.failing import clear_errors
 from app.postgres.questions import most_asked
 from app.settings import Settings, read_settings
-from app.terminal.server import LOCAL_URL, NoTandem, Server, Url, server
-from app.terminal.stream import Refused, Unreachable
+from app.terminal.server import LOCAL_URL, Server, Url, server
+from app.terminal.stream import NoTandem, Refused, Unreachable
 from app.wiring.commands import opened
 
 Outcome = Literal["already there", "answered", "failed"]

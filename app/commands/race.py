@@ -19,7 +19,7 @@ from app.terminal.race import Asked, Body, Race, counted, questions_of, recorded
 from app.terminal.screen import screen
 from app.terminal.server import LOCAL_URL, Server, Url, client
 from app.terminal.stats import agreement
-from app.terminal.stream import Unreachable
+from app.terminal.stream import NoTandem, Unreachable
 from app.terminal.typed import STANDARD_INPUT, UTF8, standard_input, text_of
 
 app = typer.Typer(add_completion=False)
@@ -91,7 +91,7 @@ async def raced(url: str, bodies: list[Body], shared: Body, at_once: int, file: 
             except asyncio.CancelledError:
                 interrupted = True
                 _uncancel()
-            except Unreachable as error:
+            except (Unreachable, NoTandem) as error:
                 if not asked:
                     raise
                 gone = error

@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.text import Text
 
 from app.terminal.server import client
-from app.terminal.stream import Event, Lost, Refused, Run, Unreachable
+from app.terminal.stream import Event, Lost, NoTandem, Refused, Run, Unreachable
 from app.terminal.view import Progress, picture
 from app.terminal.words import CHANGES, safe
 
@@ -26,7 +26,7 @@ BELOW_THE_LANES: Final = 9  # rows for borders, labels and the lines below
 async def ask(url: str, body: dict[str, Any], *, json_output: bool, console: Console) -> int:
     """Ask the server at url and show the run; the exit code.
 
-    0: a verified answer; 3: an unverified one; 1: none; 2: refused, or no server there; 130: interrupted. Cancelling
+    0: a verified answer; 3: an unverified one; 1: none; 2: refused, or no Tandem there; 130: interrupted. Cancelling
     the task, which is what Ctrl-C does under `asyncio.run`, cancels the run on the server and returns 130.
     """
     progress = Progress()
@@ -47,7 +47,7 @@ async def ask(url: str, body: dict[str, Any], *, json_output: bool, console: Con
                 await run.follow(body)
         except asyncio.CancelledError:
             return await _interrupted(run, errors)
-        except (Refused, Unreachable, Lost) as error:
+        except (Refused, Unreachable, NoTandem, Lost) as error:
             _say(error, url, errors)
             return NO_ANSWER if isinstance(error, Lost) else NOT_ASKED
     if live:
@@ -81,7 +81,7 @@ async def _interrupted(run: Run, errors: Console) -> int:
     return INTERRUPTED
 
 
-def _say(error: Refused | Unreachable | Lost, url: str, errors: Console) -> None:
+def _say(error: Refused | Unreachable | NoTandem | Lost, url: str, errors: Console) -> None:
     """A message that names what to do next."""
     if isinstance(error, Unreachable):
         words = (

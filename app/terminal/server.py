@@ -7,9 +7,9 @@ from typing import Annotated, Any, Final
 import httpx
 import typer
 
-from app.errors import TandemError
+from app.errors import MalformedRequest, TandemError
 from app.terminal.key import key_headers
-from app.terminal.stream import Refused, Unreachable
+from app.terminal.stream import NO_TEXT, NoTandem, Refused, Unreachable
 
 Url = Annotated[str, typer.Option(envvar="TANDEM_URL", help="The running server.")]
 LOCAL_URL: Final = "http://127.0.0.1:8080"
@@ -17,12 +17,6 @@ LONGEST_S: Final = 3660.0  # beyond every deadline that a server grants
 LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 PASSING: Final = frozenset({429, 502, 503, 504})  # refusals for now: busy, or away behind a proxy
 LONGEST_PAUSE_S: Final = 60.0
-
-
-class NoTandem(TandemError):
-    """Something answers at the address, but it is no Tandem."""
-
-    code = "no_tandem"
 
 
 class Server:
@@ -43,6 +37,8 @@ class Server:
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             words = "start one with `tandem serve`, or name another with --url or TANDEM_URL"
             raise Unreachable(f"no server answers at {self._url}: {words}") from error
+        except UnicodeEncodeError:
+            raise MalformedRequest(NO_TEXT) from None
         except ValueError as error:
             raise NoTandem(f"what answers at {self._url} is no Tandem") from error
         if not response.is_success:
@@ -96,7 +92,7 @@ def client(url: str, timeout: httpx.Timeout) -> httpx.AsyncClient:
     """A client with our key; a proxy of the environment never stands before a server on this machine."""
     try:
         parsed = httpx.URL(url)
-    except httpx.InvalidURL:
+    except (httpx.InvalidURL, UnicodeEncodeError):
         parsed = httpx.URL("")  # the request then fails with a message that names the address
     return httpx.AsyncClient(
         base_url=parsed, headers=key_headers(), timeout=timeout, trust_env=parsed.host not in LOOPBACK

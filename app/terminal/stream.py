@@ -8,11 +8,12 @@ from typing import Any, Final, NamedTuple
 
 import httpx
 
-from app.errors import TandemError
+from app.errors import MalformedRequest, TandemError
 from app.terminal.words import safe
 
 # Seconds before each attempt to come back; any new event starts the row anew.
 PAUSES_S: Final = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
+NO_TEXT: Final = "an argument is no UTF-8 text"
 PASSING: Final = (HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS)
 
 
@@ -34,6 +35,12 @@ class Unreachable(TandemError):
     """No server answered at the address."""
 
     code = "unreachable"
+
+
+class NoTandem(TandemError):
+    """Something answers at the address, but it is no Tandem."""
+
+    code = "no_tandem"
 
 
 class Lost(TandemError):
@@ -104,12 +111,18 @@ class Run:
         try:
             async with self._http.stream("POST", "/v1/reason", json=body) as response:
                 await _refuse(response)
+                if not response.headers.get("content-type", "").startswith("text/event-stream"):
+                    raise NoTandem(f"what answers at {self._http.base_url} is no Tandem")
                 self.id = response.headers.get("x-run-id")
                 self.source = response.headers.get("x-run-source", "live")
                 await self._read(response)
         except (httpx.TransportError, httpx.InvalidURL) as error:
             raise Unreachable(f"no server answers at {self._http.base_url}") from error
-        while not self.done and self.id is not None and self._attempt < len(PAUSES_S):
+        except UnicodeEncodeError:
+            raise MalformedRequest(NO_TEXT) from None
+        if self.id is None:
+            raise NoTandem(f"what answers at {self._http.base_url} is no Tandem")
+        while not self.done and self._attempt < len(PAUSES_S):
             await self._come_back()
         if not self.done:
             raise Lost(f"the connection was lost and did not come back; run {self.id} may have ended without you")
