@@ -170,6 +170,14 @@ async def test_a_server_that_goes_away_leaves_what_was_asked(
         assert words in said
 
 
+def test_a_race_without_a_server_leaves_no_file(tmp_path: Path) -> None:
+    """Where no server answers nothing is written, and the same command can be typed again."""
+    for _ in range(2):
+        said = typed("race", "-", "--out", str(tmp_path / "ends.jsonl"), given=b"why?")
+        assert (said.exit_code, "no server answers" in said.stderr) == (2, True)
+    assert list(tmp_path.iterdir()) == []
+
+
 async def test_a_refusal_for_hours_is_not_waited_for(away: tuple[Away, str]) -> None:
     """A server that says to come back later than anybody waits has refused; the race goes on with the next question."""
     ends: list[Asked] = []

@@ -2,8 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, TextIO
@@ -56,7 +56,7 @@ def race(  # noqa: PLR0913, PLR0917  # an option of the command is an argument
     shared = {name: value for name, value in said.items() if value is not None}
     with clear_errors():
         bodies = _read(questions, n)
-        with out.open("x", encoding="utf-8") if out else nullcontext() as file:
+        with _new(out) if out else nullcontext() as file:
             code = asyncio.run(raced(url, bodies, shared, at_once, file))
     raise typer.Exit(code)
 
@@ -68,6 +68,17 @@ def _read(path: Path, most: int) -> list[Body]:
             return questions_of(standard_input(), STANDARD_INPUT, most)
     with text_of(str(path)), path.open(encoding=UTF8) as lines:
         return questions_of(lines, str(path), most)
+
+
+@contextmanager
+def _new(path: Path) -> Iterator[TextIO]:
+    """A new file, there before anything is paid for; one into which nothing was written is taken away again."""
+    with path.open("x", encoding="utf-8") as file:
+        try:
+            yield file
+        finally:
+            if file.tell() == 0:
+                path.unlink(missing_ok=True)
 
 
 async def raced(url: str, bodies: list[Body], shared: Body, at_once: int, file: TextIO | None) -> int:
