@@ -158,7 +158,7 @@ async def test_a_sick_redis_holds_nobody_up(dsn: str, redis_server: RedisServer,
         finally:
             redis_server.heal()
     assert statuses == [200, 200, 200, 429]
-    assert max(took_s) < 0.05 + 0.25  # the request itself, on a busy machine
+    assert max(took_s) < 0.05 + 1  # what a busy machine adds; without the bound a frozen Redis would hold it for longer
 
 
 async def test_two_instances_share_a_limit(dsn: str, redis_url: str) -> None:
