@@ -18,11 +18,18 @@ export async function readByFetch([url, init], { run, fetch, signal, opened, tak
   };
   const error = (code, title, detail, more) => new TandemError({ code, title, detail, runId: run.id, ...more });
   let timer;
+  let heardAt;
   let reader;
   let more = true;
   const heard = () => {
-    clearTimeout(timer);
-    timer = setTimeout(leave, SILENCE_MS);
+    heardAt = performance.now();
+    timer ??= setTimeout(look, SILENCE_MS);
+  };
+  // One timer, not one for each piece that comes: where more was heard meanwhile it waits for the rest of the time.
+  const look = () => {
+    const left = heardAt + SILENCE_MS - performance.now();
+    if (left > 0) timer = setTimeout(look, left);
+    else leave();
   };
   const feed = createParser((...event) => {
     more = more && take(...event);

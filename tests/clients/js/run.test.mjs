@@ -420,13 +420,53 @@ test("Watching refuses headers, and says what to do; and what no address may hav
   assert.throws(() => against([], { EventSource: Played }).client.watch({ input: "why?", api_key: KEY }), (error) => /api_key/.test(error.message) && !/sk-tandem/.test(error.message));
 });
 
-test("A refusal whose words never end is told all the same.", async (t) => {
+/** A clock that goes on when it is told to, and the timers that were set. */
+function clockOf(t) {
   t.mock.timers.enable({ apis: ["setTimeout"] });
+  let ms = 0;
+  t.mock.method(performance, "now", () => ms);
+  const set = t.mock.method(globalThis, "setTimeout");
+  const pass = (more) => {
+    ms += more;
+    t.mock.timers.tick(more);
+  };
+  return { pass, timers: () => set.mock.callCount() };
+}
+
+const settle = async () => {
+  for (let i = 0; i < 200; i += 1) await Promise.resolve();
+};
+
+test("A connection is watched by one timer however much it says, and given up after 45 s without a word.", async (t) => {
+  const { pass, timers } = clockOf(t);
+  let say;
+  const wire = streaming([]);
+  const spoken = new Response(new ReadableStream({ start: (controller) => (say = (text) => controller.enqueue(new TextEncoder().encode(text))) }), { headers: wire.headers });
+  const { client, calls } = against([spoken, streaming([frame(21, "done")])]);
+  const ended = ending(client.ask("why?"));
+  await settle();
+  say(START);
+  for (let seq = 1; seq <= 20; seq += 1) {
+    pass(1000);
+    say(frame(seq, "delta"));
+    await settle();
+  }
+  assert.equal(timers(), 1);
+  pass(44_000);
+  await settle();
+  assert.equal(calls.length, 1);
+  pass(1000);
+  await ended;
+  assert.equal(calls.length, 2);
+});
+
+test("A refusal whose words never end is told all the same.", async (t) => {
+  const { pass } = clockOf(t);
   const start = (controller, { signal }) => signal.addEventListener("abort", () => controller.error(signal.reason));
   const { client } = against([(init) => new Response(new ReadableStream({ start: (controller) => start(controller, init) }), { status: 422 })]);
   const ended = ending(client.ask("why?"));
-  for (let i = 0; i < 20; i += 1) await Promise.resolve();
-  t.mock.timers.tick(45_000);
+  await settle();
+  pass(45_000);
   const { error } = await ended;
   assert.deepEqual([error.status, error.code], [422, "http_422"]);
 });
