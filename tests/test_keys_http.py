@@ -11,7 +11,7 @@ import httpx
 import pytest
 import pytest_asyncio
 from keyring import SEAL, MemoryKeys, bearer, guarded, issued
-from servers import Server, serving
+from servers import Server, eventually, serving
 from tails import HANG
 from tails import opened as opened_stream
 
@@ -293,6 +293,8 @@ async def test_texts_that_may_not_be_kept_are_not_relayed(dsn: str, pool: Pool, 
             body = {"input": "Why?", "slow": {"model": HANG}}
             live = await opened_stream(here, "POST", "/v1/reason", json=body, headers=bearer(key))
             await live.until(b"event: preliminary")
+            ledger = here.parts.readiness.ledger
+            await eventually(lambda: ledger()["stored"] == ledger()["accepted"], 5)  # noqa: B023  # awaited here
             path = f"/v1/runs/{live.run_id}/events"
             async with there.client.stream("GET", path, headers=bearer(key)) as response:
                 statuses.append(response.status_code)

@@ -397,8 +397,11 @@ async def test_a_page_is_opened_once_however_often_it_is_gone_to_meanwhile(page:
     page.on("request", lambda request: looks.append(request.url) if "/api/experiments?" in request.url else None)
     await page.route("**/console/runs/page.js", late)
     await page.goto(f"{server.url}/#/runs?status=failed")
-    await page.evaluate("location.hash = '#/runs?status=timeout'")
     await expect(page.locator("nav a[aria-current=page]")).to_have_text("Runs", timeout=WAIT_MS)
+    await page.evaluate(
+        "new Promise((heard) => { addEventListener('hashchange', heard, { once: true });"
+        " location.hash = '#/runs?status=timeout'; }).then(() => true)"
+    )
     held.set()
     await expect(page.locator("#runs")).to_have_attribute("data-state", "none-match", timeout=WAIT_MS)
     assert ["status=timeout" in url for url in looks] == [True]
