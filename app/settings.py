@@ -1,6 +1,7 @@
 """Every environment variable: its default, unit and bounds. Read once at start and passed on as values."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -22,34 +23,14 @@ ModelName = Annotated[str, Field(pattern=r"^[a-z]+:.+", max_length=300)]
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
-def check_networks(text: str) -> str:
-    """A list of networks as it was given. Raises ValueError."""
-    parse_networks(text)
-    return text
+def readable(parse: Callable[[str], object]) -> AfterValidator:
+    """Text that is kept as it was given, once it was seen that `parse` can read it; that raises ValueError."""
 
+    def check(text: str) -> str:
+        parse(text)
+        return text
 
-def check_origins(text: str) -> str:
-    """A list of origins as it was given. Raises ValueError."""
-    parse_origins(text)
-    return text
-
-
-def check_limits(text: str) -> str:
-    """A list of limits as it was given. Raises ValueError."""
-    parse_limits(text)
-    return text
-
-
-def check_endpoints(text: str) -> str:
-    """The limits of endpoints as they were given. Raises ValueError."""
-    parse_endpoints(text)
-    return text
-
-
-def check_patterns(text: str) -> str:
-    """A list of patterns as it was given. Raises ValueError."""
-    parse_patterns(text)
-    return text
+    return AfterValidator(check)
 
 
 def default_home() -> Path:
@@ -73,15 +54,15 @@ class Settings(BaseSettings):
     auth_failures_per_minute: Annotated[int, Field(ge=1, le=1_000_000)] = 30
     iap_audience: Annotated[str, Field(min_length=1)] | None = None
     iap_admins: str = ""
-    trusted_proxies: Annotated[str, AfterValidator(check_networks)] = ""
-    cors_origins: Annotated[str, AfterValidator(check_origins)] = ""
+    trusted_proxies: Annotated[str, readable(parse_networks)] = ""
+    cors_origins: Annotated[str, readable(parse_origins)] = ""
     metrics_token: Annotated[SecretStr, Field(min_length=16)] | None = None
     log_format: Literal["json", "text"] = "text"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     fast_model: ModelName = "local:smollm2"
     slow_model: ModelName = "deliberate:5@local:smollm2"
-    models_allowed: Annotated[str, AfterValidator(check_patterns)] | None = None
+    models_allowed: Annotated[str, readable(parse_patterns)] | None = None
     fast_timeout_s: Seconds = Field(default=5.0, validation_alias=AliasChoices("fast_timeout_s", "flash_timeout_s"))
     slow_timeout_s: Seconds = Field(default=45.0, validation_alias=AliasChoices("slow_timeout_s", "pro_timeout_s"))
     fast_first_token_timeout_s: Seconds | None = None
@@ -141,10 +122,10 @@ class Settings(BaseSettings):
     hedge_after_p: Annotated[float, Field(ge=0.5, lt=1)] | None = None
     hedge_budget: Annotated[float, Field(gt=0, le=0.5)] = 0.05
 
-    limit_caller: Annotated[str, AfterValidator(check_limits)] | None = None
-    limit_tenant: Annotated[str, AfterValidator(check_limits)] = OFF
-    limit_global: Annotated[str, AfterValidator(check_limits)] = OFF
-    limit_endpoints: Annotated[str, AfterValidator(check_endpoints)] = ""
+    limit_caller: Annotated[str, readable(parse_limits)] | None = None
+    limit_tenant: Annotated[str, readable(parse_limits)] = OFF
+    limit_global: Annotated[str, readable(parse_limits)] = OFF
+    limit_endpoints: Annotated[str, readable(parse_endpoints)] = ""
     limit_redis_timeout_s: Annotated[float, Field(gt=0, le=0.02)] = 0.015
     unpriced_models: Literal["configured", "allow", "refuse"] = "configured"
     budget_default_output_tokens: Annotated[int, Field(ge=1, le=200_000)] = 2000

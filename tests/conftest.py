@@ -2,7 +2,7 @@
 
 import gc
 
-pytest_plugins = ["databases", "npm", "redises"]
+pytest_plugins = ["databases", "npm", "redises", "consoles"]
 
 gc.disable()  # until every test is known: nothing that is loaded and collected becomes garbage
 

@@ -5,6 +5,9 @@ import re
 import tempfile
 from collections.abc import AsyncIterator
 
+import pytest
+import pytest_asyncio
+from browsers import chromium
 from forks import SAFE, nursery
 from playwright.async_api import Browser, Page, ViewportSize, expect
 from processes import READY_S, Process, command, environment
@@ -49,6 +52,20 @@ class Console:
         if await page.evaluate(PHASE) not in {"idle", "over"}:
             await page.click("#stop")
             await expect(page.locator("body")).to_have_attribute("data-phase", "over", timeout=WAIT_MS)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def browser() -> AsyncIterator[Browser]:
+    """One browser for all tests of a pytest process: they share its start, and each file has profiles of its own."""
+    async with chromium() as launched:
+        yield launched
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def one_console(browser: Browser, server: Process, request: pytest.FixtureRequest) -> AsyncIterator[Console]:
+    """The console of the file's server, loaded once; as wide as the file's VIEWPORT says."""
+    async with console(browser, server.url, getattr(request.module, "VIEWPORT", WIDE)) as opened:
+        yield opened
 
 
 @contextlib.asynccontextmanager

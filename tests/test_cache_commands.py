@@ -1,12 +1,12 @@
 """`tandem cache ...` as an operator types it, against real servers."""
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from browsers import page_elsewhere
 from processes import environment
 from servers import Server, eventually, serving
 from typer.testing import CliRunner, Result
@@ -55,21 +55,6 @@ async def recorded(server: Server) -> None:
     await eventually(lambda: not server.parts.readiness.ledger()["in_flight"], 5)
 
 
-@contextlib.asynccontextmanager
-async def somebody_else() -> AsyncIterator[str]:
-    """A web server that is no Tandem, by its address."""
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer one request with a page."""
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nhi")
-        await writer.drain()
-        writer.close()
-
-    async with await asyncio.start_server(serve, "127.0.0.1", 0) as listener:
-        yield f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
-
-
 @pytest.mark.parametrize("name", ["stats", "clear", "warm"])
 async def test_without_a_server_it_is_told_what_to_do(tandem: Tandem, name: str) -> None:
     """Where no server answers, or none of ours, one line names the address; the exit code is 2."""
@@ -78,7 +63,8 @@ async def test_without_a_server_it_is_told_what_to_do(tandem: Tandem, name: str)
     assert "no server answers at http://127.0.0.1:1: start one" in told.output
     assert "TANDEM_URL" in told.output
     assert "no server answers" in (await tandem(name, url="http://[")).output
-    async with somebody_else() as url:
+    async with page_elsewhere() as port:
+        url = f"http://127.0.0.1:{port}"
         assert f"what answers at {url} is no Tandem" in (await tandem(name, url=url)).output
 
 

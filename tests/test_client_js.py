@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import secrets
-import shutil
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -14,20 +13,19 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from browsers import chromium, needs_chromium
+from browsers import needs_chromium
 from cutting import cutting
-from playwright.async_api import Page, Route
+from npm import NODE, needs_node
+from playwright.async_api import Browser, Page, Route
 from processes import ROOT, Process, environment, fresh_home, running
 
 from app.http.carried import CSP
 
 FOLDER = ROOT / "tests/clients/js"
 SUITES = ["parser.test.mjs", "run.test.mjs"]
-NODE = shutil.which("node")
 RACES, STREAMS, KEPT = 3, 4, 3  # a browser has six connections to a server
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
-needs_node = pytest.mark.skipif(NODE is None, reason="node is not installed")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 @dataclass(frozen=True)
@@ -66,11 +64,12 @@ def site() -> Iterator[Site]:
         yield Site(process, made.stdout.strip())
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def page() -> AsyncIterator[Page]:
-    """A page of one browser for this file."""
-    async with chromium() as browser:
-        yield await browser.new_page()
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def page(browser: Browser) -> AsyncIterator[Page]:
+    """One page for this file."""
+    opened = await browser.new_page()
+    yield opened
+    await opened.close()
 
 
 async def in_node(suite: Path, **variables: str) -> str:

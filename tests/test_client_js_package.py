@@ -16,8 +16,9 @@ from typing import Any
 import msgspec
 import pytest
 import pytest_asyncio
-from browsers import chromium, needs_chromium
-from playwright.async_api import Route
+from browsers import needs_chromium
+from npm import NODE, needs_node
+from playwright.async_api import Browser, Route
 from processes import ROOT
 from servers import Server, serving
 from setuptools import Distribution  # type: ignore[import-untyped]  # has none
@@ -30,7 +31,6 @@ SOURCES = sorted((CLIENT / "src").glob("*.js"))
 PACKAGE = json.loads((CLIENT / "package.json").read_text())
 EXAMPLES = re.findall(r"^```js( browser)?\n(.*?)^```$", (CLIENT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
 ADDRESS = "http://127.0.0.1:8080"
-NODE = shutil.which("node")
 TSCONFIG = {
     "compilerOptions": {
         "strict": True,
@@ -46,10 +46,10 @@ TSCONFIG = {
 TITLES = ["completed", "confirmed", "revised", "undetermined"]
 BODY = '<body><p id="fast"></p><p id="slow"></p><button id="stop"></button></body>'
 
-in_loop = pytest.mark.asyncio(loop_scope="module")
+in_loop = pytest.mark.asyncio(loop_scope="session")
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def server() -> AsyncIterator[Server]:
     """A server for the examples."""
     async with serving() as found:
@@ -170,7 +170,7 @@ async def test_a_file_is_sent_compressed_to_who_takes_it(server: Server, accepte
 
 
 @in_loop
-@pytest.mark.skipif(NODE is None, reason="node is not installed")
+@needs_node
 @pytest.mark.parametrize("code", [code for page, code in EXAMPLES if not page])
 async def test_an_example_for_node_runs(server: Server, code: str) -> None:
     """An example of the README runs as it stands, to a `done`."""
@@ -189,14 +189,14 @@ async def as_page(route: Route, *, html: str) -> None:
 
 @in_loop
 @needs_chromium
-async def test_the_examples_for_a_page_run(server: Server) -> None:
+async def test_the_examples_for_a_page_run(server: Server, browser: Browser) -> None:
     """Each example of the README for a page runs in one, as a module."""
     codes = [code for page, code in EXAMPLES if page]
     assert len(codes) == 2
-    async with chromium() as browser:
-        page = await browser.new_page()
-        for number, code in enumerate(codes):
-            html = f'{BODY}<script type="module">{code}</script>'
-            await page.route(f"**/{number}.html", partial(as_page, html=html))
-            await page.goto(f"{server.url}/{number}.html")
-            await page.wait_for_function(f"{json.dumps(TITLES)}.includes(document.title)")
+    page = await browser.new_page()
+    for number, code in enumerate(codes):
+        html = f'{BODY}<script type="module">{code}</script>'
+        await page.route(f"**/{number}.html", partial(as_page, html=html))
+        await page.goto(f"{server.url}/{number}.html")
+        await page.wait_for_function(f"{json.dumps(TITLES)}.includes(document.title)")
+    await page.close()

@@ -15,7 +15,7 @@ import httpx
 import httpx_sse
 import pytest
 import pytest_asyncio
-from browsers import chromium, needs_chromium
+from browsers import needs_chromium
 from cutting import cutting
 from playwright.async_api import Browser, Page
 from processes import Process, fresh_home, running
@@ -27,7 +27,7 @@ FAST = "scripted:garbage?first=0.15&gap=0.03"
 SLOW = "scripted:slow?first=0.3&gap=0.08&tokens=5"
 NAMES = ["start", "delta", "preliminary", "lane_end", "final", "done"]
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 @pytest.fixture(scope="module")
@@ -37,14 +37,7 @@ def server() -> Iterator[Process]:
         yield process
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    """One browser for the tests of this file."""
-    async with chromium() as launched:
-        yield launched
-
-
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="session")
 async def page(browser: Browser) -> AsyncIterator[Page]:
     """A page of nobody, to be led to the server."""
     context = await browser.new_context()

@@ -1,18 +1,17 @@
 """The console's modules without a browser: node's own test runner over tests/console."""
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+from npm import NODE, needs_node
 
 SUITES = sorted((Path(__file__).parent / "console").glob("*.test.mjs"))
 CONSOLE = Path(__file__).parents[1] / "app" / "console"
-NODE = shutil.which("node")
 
 
-@pytest.mark.skipif(NODE is None, reason="node is not installed; the console's modules are tested with its test runner")
+@needs_node
 @pytest.mark.parametrize("suite", SUITES, ids=lambda path: path.name)
 def test_a_module_of_the_console_keeps_its_rules(suite: Path) -> None:
     """A module of the console passes its own suite in plain node."""

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from clock import jump
 from servers import Server, assert_quiet, eventually, serving
-from wire import dialled, head, post, reply, tell, valid_stream
+from wire import deaf, dialled, head, post, reply, tell, valid_stream
 
 from app.http import connection, notices
 from app.http.connection import MAX_HEADERS, MAX_PIPELINED, Bounds
@@ -277,11 +277,7 @@ async def test_a_client_that_never_reads_is_cut_off(caplog: pytest.LogCaptureFix
     long = {"model": "scripted:long?first=0&gap=0&tokens=20000"}
     request = post(json.dumps({"input": "Why?", "cache": "off", "fast": long, "slow": long}).encode())
     async with besieged(caplog, "did not read its answer", send_timeout_s=QUICK_S, disconnect_grace_s=0) as server:
-        with socket.socket() as deaf:
-            deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            deaf.setblocking(False)
-            await asyncio.get_running_loop().sock_connect(deaf, ("127.0.0.1", server.port))
-            await asyncio.get_running_loop().sock_sendall(deaf, request)
+        with await deaf(server.port, request):
             await eventually(lambda: server.connections)
             await eventually(lambda: server.connections == 0)
 
@@ -291,11 +287,7 @@ async def test_who_does_not_read_costs_one_write(caplog: pytest.LogCaptureFixtur
     long = {"model": "scripted:long?first=0&gap=0&tokens=15000"}
     request = post(json.dumps({"input": "Why?", "cache": "off", "fast": long, "slow": long}).encode())
     async with besieged(caplog, disconnect_grace_s=0) as server:
-        with socket.socket() as deaf:
-            deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            deaf.setblocking(False)
-            await asyncio.get_running_loop().sock_connect(deaf, ("127.0.0.1", server.port))
-            await asyncio.get_running_loop().sock_sendall(deaf, request)
+        with await deaf(server.port, request):
             await eventually(lambda: server.connections)
             [protocol] = server.uvicorn.server_state.connections
             await eventually(protocol.transport.get_write_buffer_size, 10.0)

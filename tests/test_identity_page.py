@@ -6,12 +6,12 @@ from typing import NamedTuple
 
 import pytest
 import pytest_asyncio
-from browsers import chromium, needs_chromium, page_elsewhere
+from browsers import needs_chromium, page_elsewhere
 from consoles import ask, key_of
 from playwright.async_api import Browser, Page, expect
 from processes import Process, fresh_home, running
 
-pytestmark = [needs_chromium, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [needs_chromium, pytest.mark.asyncio(loop_scope="session")]
 WAIT_MS = 10_000
 # What a page can do with a session: ask by EventSource, which sends no header of its own.
 STREAM = """url => new Promise((resolve) => {
@@ -40,14 +40,7 @@ def server() -> Iterator[Guarded]:
         yield Guarded(process, alice, bob)
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    """One browser for the tests of this file."""
-    async with chromium() as launched:
-        yield launched
-
-
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="session")
 async def page(browser: Browser, server: Guarded) -> AsyncIterator[Page]:
     """The page in a fresh profile, before anybody has signed in; a complaint but a 401 fails the test."""
     complaints: list[str] = []

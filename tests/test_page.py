@@ -9,12 +9,12 @@ from typing import Any
 import httpx
 import pytest
 import pytest_asyncio
-from browsers import REBOUND, chromium, needs_chromium, page_elsewhere
-from consoles import Console, ask, console
-from playwright.async_api import Browser, BrowserContext, Page, expect
+from browsers import REBOUND, needs_chromium, page_elsewhere
+from consoles import Console, ask
+from playwright.async_api import BrowserContext, Page, expect
 from processes import Process, fresh_home, running
 
-pytestmark = [needs_chromium, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [needs_chromium, pytest.mark.asyncio(loop_scope="session")]
 WAIT_MS = 10_000
 
 
@@ -29,21 +29,7 @@ def server() -> Iterator[Process]:
         yield process
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    """One browser for the tests of this file."""
-    async with chromium() as launched:
-        yield launched
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def one_console(browser: Browser, server: Process) -> AsyncIterator[Console]:
-    """The console, loaded once."""
-    async with console(browser, server.url) as opened:
-        yield opened
-
-
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="session")
 async def page(one_console: Console) -> AsyncIterator[Page]:
     """The page of the server; a word of complaint in its console, as of a violated policy, fails the test."""
     async with one_console.lent("422 (Unprocessable") as lent:

@@ -6,17 +6,17 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from browsers import chromium, needs_chromium
-from consoles import Console, ask, console
+from browsers import needs_chromium
+from consoles import Console, ask
 from cutting import Wire, cutting
 from fake_openai import HANG, FakeOpenAI, fake_openai
 from playwright.async_api import Browser, BrowserContext, Page, Route, ViewportSize, expect
 from processes import Process, fresh_home, running
 from spoken import silent, spoken
 
-pytestmark = [needs_chromium, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [needs_chromium, pytest.mark.asyncio(loop_scope="session")]
 WAIT_MS = 10_000
-NARROW: ViewportSize = {"width": 360, "height": 800}
+VIEWPORT: ViewportSize = {"width": 360, "height": 800}
 HOSTILE = (
     "<script>window.owned = 1</script> <img src=x onerror=owned=1> [go](javascript:owned=1) ![pic](data:image/png,x) "
     "[bank](https://bank.example@evil.example/x)\n\n" + "Giant" * 400 + "\n\n```html\n<script>owned = 1</script>\n"
@@ -46,14 +46,14 @@ FOUR_STREAMS = """async () => {
 }"""
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def upstream() -> AsyncIterator[FakeOpenAI]:
     """The models' server, which counts what it is asked."""
     async with fake_openai(**REPLIES) as fake:
         yield fake
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def server(upstream: FakeOpenAI) -> AsyncIterator[Process]:
     """A server whose lanes differ in their answer."""
     models = {"FAST_MODEL": "openai:ten", "SLOW_MODEL": "openai:five", "DEADLINE_S": "600"}
@@ -64,21 +64,7 @@ async def server(upstream: FakeOpenAI) -> AsyncIterator[Process]:
         yield process
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    """One browser for the tests of this file."""
-    async with chromium() as launched:
-        yield launched
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def one_console(browser: Browser, server: Process) -> AsyncIterator[Console]:
-    """The console as narrow as a phone, loaded once."""
-    async with console(browser, server.url, NARROW) as opened:
-        yield opened
-
-
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="session")
 async def page(one_console: Console) -> AsyncIterator[Page]:
     """The console's page, where nothing is chosen."""
     async with one_console.lent("Failed to load resource", "Failed to fetch dynamically") as lent:
@@ -86,10 +72,10 @@ async def page(one_console: Console) -> AsyncIterator[Page]:
         yield lent
 
 
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="session")
 async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
     """A fresh profile, for what more than one tab or a first load is about."""
-    fresh = await browser.new_context(viewport=NARROW)
+    fresh = await browser.new_context(viewport=VIEWPORT)
     fresh.set_default_timeout(WAIT_MS)
     yield fresh
     await fresh.close()

@@ -12,11 +12,11 @@ from typing import Any
 import insight_past
 import pytest
 import pytest_asyncio
-from browsers import chromium, needs_chromium
+from browsers import needs_chromium
 from databases import execute, named
 from fake_openai import fake_openai
 from msgspec import structs
-from playwright.async_api import Page, expect
+from playwright.async_api import Browser, Page, expect
 from processes import ROOT, Process, environment, fresh_home, running
 from spoken import spoken
 
@@ -26,7 +26,7 @@ from app.postgres.runs import RunStore
 from app.record.codec import digest, encode
 from app.record.store import Filed
 
-pytestmark = [needs_chromium, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [needs_chromium, pytest.mark.asyncio(loop_scope="session")]
 WAIT_MS = 20_000
 DATABASE, CALLER = "axe", "alice"
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
@@ -44,7 +44,7 @@ FIND = """(rules) => axe.run(document, { runOnly: rules, resultTypes: ["violatio
     nodes.map(({ target, failureSummary }) => `${id}: ${target.join(" ")}: ${failureSummary}`)))"""
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def keyed(postgres: EmbeddedPostgres) -> AsyncIterator[tuple[Process, str]]:
     """A server that was never asked anything, whose models differ, and a key to it that may do everything."""
     await execute(postgres.dsn, f"CREATE DATABASE {DATABASE} TEMPLATE template STRATEGY FILE_COPY")
@@ -63,20 +63,20 @@ async def keyed(postgres: EmbeddedPostgres) -> AsyncIterator[tuple[Process, str]
     await execute(postgres.dsn, f"DROP DATABASE {DATABASE} WITH (FORCE)")
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def entrance(keyed: tuple[Process, str], node_clients: Path) -> AsyncIterator[Page]:
-    """The page of a browser that has no key yet, with axe in it."""
-    async with chromium() as browser:
-        context = await browser.new_context(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
-        await context.add_init_script(path=node_clients / "node_modules" / "axe-core" / "axe.min.js")
-        page = await context.new_page()
-        page.set_default_timeout(WAIT_MS)
-        await page.goto(keyed[0].url)
-        await page.locator("#key").wait_for()
-        yield page
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def entrance(browser: Browser, keyed: tuple[Process, str], node_clients: Path) -> AsyncIterator[Page]:
+    """The page of a profile that has no key yet, with axe in it."""
+    context = await browser.new_context(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
+    await context.add_init_script(path=node_clients / "node_modules" / "axe-core" / "axe.min.js")
+    page = await context.new_page()
+    page.set_default_timeout(WAIT_MS)
+    await page.goto(keyed[0].url)
+    await page.locator("#key").wait_for()
+    yield page
+    await context.close()
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def empty(entrance: Page, keyed: tuple[Process, str]) -> Page:
     """The page, signed in, with nothing asked yet."""
     await entrance.fill("#key", keyed[1])
@@ -85,7 +85,7 @@ async def empty(entrance: Page, keyed: tuple[Process, str]) -> Page:
     return entrance
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def page(empty: Page, postgres: EmbeddedPostgres) -> Page:
     """The page of somebody who has a past."""
     races = insight_past.races(datetime.now(UTC), 80)

@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 import httpx
 import pytest
 import pytest_asyncio
-from browsers import chromium, needs_chromium
+from browsers import needs_chromium
 from consoles import Console, ask, console, key_of
 from playwright.async_api import Browser, Page, expect
 from processes import Process, fresh_home, running
 
-pytestmark = [needs_chromium, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [needs_chromium, pytest.mark.asyncio(loop_scope="session")]
 WAIT_MS = 20_000
 FAST = "scripted:fast?first=0.01&gap=0"
 Visit = Callable[[str, str], Awaitable[Page]]
@@ -59,14 +59,7 @@ def asked(server: Guarded, kind: str, question: str) -> str:
     return found
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    """One browser for the tests of this file."""
-    async with chromium() as launched:
-        yield launched
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def consoles(browser: Browser, server: Guarded) -> AsyncIterator[Opened]:
     """The console as who holds a key, loaded once for each kind of key."""
     async with contextlib.AsyncExitStack() as stack:
@@ -83,7 +76,7 @@ async def consoles(browser: Browser, server: Guarded) -> AsyncIterator[Opened]:
         yield opened
 
 
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="session")
 async def visit(consoles: Opened, server: Guarded) -> AsyncIterator[Visit]:
     """Opens a page as who holds a key; what it complains about fails the test, a 403 too, but no 404 and no 503."""
     async with contextlib.AsyncExitStack() as stack:

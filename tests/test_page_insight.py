@@ -9,7 +9,7 @@ import httpx
 import insight_past
 import pytest
 import pytest_asyncio
-from browsers import chromium, needs_chromium
+from browsers import needs_chromium
 from consoles import Console, console
 from databases import execute, named
 from playwright.async_api import Browser, Page, Request, Route, expect
@@ -17,7 +17,7 @@ from processes import Process, fresh_home, running
 
 from app.postgres.embedded import EmbeddedPostgres
 
-pytestmark = [needs_chromium, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [needs_chromium, pytest.mark.asyncio(loop_scope="session")]
 WAIT_MS = 20_000
 expect.set_options(timeout=WAIT_MS)
 DATABASE = "insight"
@@ -33,7 +33,7 @@ RIGHTMOST = """() => Math.max(
 FORMATTED = "([name, value]) => import('/console/words.js').then((words) => words[name](value))"
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def empty_server(postgres: EmbeddedPostgres) -> AsyncIterator[Process]:
     """A server that was never asked anything, unless another test of this file has asked for its past already."""
     await execute(postgres.dsn, f"CREATE DATABASE {DATABASE} TEMPLATE template STRATEGY FILE_COPY")
@@ -42,35 +42,28 @@ async def empty_server(postgres: EmbeddedPostgres) -> AsyncIterator[Process]:
     await execute(postgres.dsn, f"DROP DATABASE {DATABASE} WITH (FORCE)")
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def server(empty_server: Process, postgres: EmbeddedPostgres) -> Process:
     """The same server with a past."""
     await insight_past.fill(named(postgres.dsn, DATABASE), insight_past.races(datetime.now(UTC)))
     return empty_server
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    """One browser for the tests of this file."""
-    async with chromium() as launched:
-        yield launched
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def one_console(browser: Browser, empty_server: Process) -> AsyncIterator[Console]:
     """The console, loaded once."""
     async with console(browser, empty_server.url) as opened:
         yield opened
 
 
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="session")
 async def page(one_console: Console) -> AsyncIterator[Page]:
     """The console's page; what it complains about fails the test, but for answers that it did not get."""
     async with one_console.lent(REFUSED) as lent:
         yield lent
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def shown(browser: Browser, server: Process) -> AsyncIterator[Page]:
     """Everything there is, shown once to all tests that only look at it."""
     async with console(browser, server.url) as opened, opened.lent(REFUSED) as page:

@@ -8,12 +8,12 @@ from typing import Any
 import httpx
 import pytest
 import pytest_asyncio
-from browsers import chromium, needs_chromium
-from consoles import Console, console
-from playwright.async_api import Browser, Page, Route, expect
+from browsers import needs_chromium
+from consoles import Console
+from playwright.async_api import Page, Route, expect
 from processes import Process, fresh_home, running
 
-pytestmark = [needs_chromium, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [needs_chromium, pytest.mark.asyncio(loop_scope="session")]
 WAIT_MS = 20_000
 QUICK = {"fast": {"model": "scripted:fast?first=0&gap=0"}, "slow": {"model": "scripted:slow?first=0.01&gap=0"}}
 HOSTILE = "<img src=x onerror=document.title='owned'> <script>document.title='owned'</script> [x](javascript:alert(1))"
@@ -47,28 +47,14 @@ def server() -> Iterator[Process]:
         yield process
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    """One browser for the tests of this file."""
-    async with chromium() as launched:
-        yield launched
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def one_console(browser: Browser, server: Process) -> AsyncIterator[Console]:
-    """The console, loaded once."""
-    async with console(browser, server.url) as opened:
-        yield opened
-
-
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="session")
 async def page(one_console: Console) -> AsyncIterator[Page]:
     """The console's page; what it complains about fails the test, but for answers that it did not get."""
     async with one_console.lent("Failed to load resource") as lent:
         yield lent
 
 
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="session")
 async def api(server: Process) -> AsyncIterator[httpx.AsyncClient]:
     """The server without its pages."""
     async with httpx.AsyncClient(base_url=server.url, verify=False, timeout=30) as http:

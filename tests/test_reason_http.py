@@ -4,7 +4,6 @@ import asyncio
 import itertools
 import json
 import signal
-import socket
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,7 +13,7 @@ from entries import EPOCH, opening
 from filing import filed
 from servers import FAST, SLOW, Server, assert_quiet, eventually, serving
 from tails import ENDLESS, HANG, QUESTION, SHORT, ask, lanes, opened, started
-from wire import dialled, head, post, read_events, reply, tell, valid_stream
+from wire import deaf, dialled, head, post, read_events, reply, tell, valid_stream
 
 from app.http.callers import LOCAL
 from app.http.server import bind, build
@@ -446,16 +445,6 @@ async def test_a_stream_that_speaks_is_not_pinged() -> None:
         assert b": ping" not in await tail.rest()
 
 
-async def _deaf(port: int, request: bytes) -> socket.socket:
-    """A client with a tiny buffer that asks and never reads."""
-    client = socket.socket()
-    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    client.setblocking(False)
-    await asyncio.get_running_loop().sock_connect(client, ("127.0.0.1", port))
-    await asyncio.get_running_loop().sock_sendall(client, request)
-    return client
-
-
 LONG = "scripted:long?first=0&gap=0&tokens=20000"
 
 
@@ -470,7 +459,7 @@ async def test_a_client_that_never_reads_is_dropped(how: str) -> None:
             request = head("GET", f"/v1/runs/{run_id}/events")
         await server.client.aclose()
         await eventually(lambda: server.connections == 0)
-        with await _deaf(server.port, request):
+        with await deaf(server.port, request):
             await eventually(lambda: server.connections == 1)
             await eventually(lambda: server.connections == 0, 3.0)
             await assert_quiet(server)
@@ -480,7 +469,7 @@ async def test_a_slow_reader_gets_everything() -> None:
     """A client that reads slowly, but reads, gets every event."""
     async with serving(send_timeout_s=0.25) as server:
         body = json.dumps({"input": "x", **lanes(LONG, SHORT)}).encode()
-        client = await _deaf(server.port, post(body, "Connection: close"))
+        client = await deaf(server.port, post(body, "Connection: close"))
         loop, raw = asyncio.get_running_loop(), b""
         with client:
             for count in itertools.count():

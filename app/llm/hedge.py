@@ -127,7 +127,7 @@ class Hedged:
             async for item in chosen.stream:
                 yield item
             waits_s = LOSER_S
-        except Exception:
+        except Exception:  # a failure, and no cancellation: what lost is given its time to end, then it goes on
             waits_s = LOSER_S
             raise
         finally:

@@ -106,7 +106,7 @@ class LocalServer:
             )
         try:
             address = await _loaded(process, {**self._order, "context": CONTEXT_TOKENS, "key": key})
-        except BaseException as error:
+        except BaseException as error:  # a cancelled start too leaves no process behind
             await _end(process)
             if isinstance(error, ModelError):
                 self._failed = asyncio.get_running_loop().time() + RETRY_AFTER_S, error.message

@@ -163,7 +163,7 @@ class Desk:
         admitted = await self._gate.enter(order.caller, order.question)
         try:
             run = self._runs.open(replace(order, admitted=admitted))
-        except Exception:
+        except Exception:  # whatever kept it from opening, its place and its money are the next one's
             admitted.settle(Spent(0, 0))
             raise
         if order.may_be_shown:
