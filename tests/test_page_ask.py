@@ -371,9 +371,11 @@ async def test_a_page_that_does_not_arrive_can_be_tried_again(page: Page, server
         assert await page.title() == "There is no such page · Tandem"
 
 
-async def test_a_page_is_opened_once_however_often_it_is_gone_to_meanwhile(page: Page, server: Process) -> None:
+async def test_a_page_is_opened_once_however_often_it_is_gone_to_meanwhile(
+    context: BrowserContext, server: Process
+) -> None:
     """Two navigations to a page whose module still loads open it once, with the later one's filters."""
-    held, looks = asyncio.Event(), []
+    held, looks, page = asyncio.Event(), list[str](), await context.new_page()
 
     async def late(route: Route) -> None:
         """The module, once it is let through."""
