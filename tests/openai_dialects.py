@@ -156,6 +156,14 @@ DIALECTS: dict[str, tuple[bytes, Told]] = {
     "error after the end": (HI + STOP + event({"error": "late"}), Told(HELLO, finish="stop")),
     "not JSON": (HI + b"data: hello\n\n", Told(HELLO, reason="upstream_malformed", outcome="failed")),
     "not an object": (HI + b"data: [1]\n\n", Told(HELLO, reason="upstream_malformed", outcome="failed")),
+    "two objects in an event": (
+        HI + b"data: {},{}\n\n" + STOP,
+        Told(HELLO, reason="upstream_malformed", outcome="failed"),
+    ),
+    "two halves of an object": (
+        HI + b'data: {"id":[1\n\n' + b"data: 2]}\n\n" + STOP,
+        Told(HELLO, reason="upstream_malformed", outcome="failed"),
+    ),
     "too deep": (
         HI + event("@").replace(b'"@"', b"[" * 99999),
         Told(HELLO, reason="upstream_malformed", outcome="failed"),

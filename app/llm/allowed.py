@@ -1,7 +1,8 @@
 """Which models a question may name: those that an operator chose, and whatever else they let callers ask."""
 
+import re
 from collections.abc import Sequence
-from fnmatch import fnmatchcase
+from fnmatch import translate
 from typing import Final
 
 from app.errors import ModelNotAllowed
@@ -16,10 +17,11 @@ class Allowed:
     def __init__(self, chosen: frozenset[str], patterns: Sequence[str] = (EVERY,)) -> None:
         self.chosen = chosen
         self._patterns = tuple(patterns)
+        self._matches = re.compile("|".join(map(translate, self._patterns)) or r"(?!)").match
 
     def check(self, name: str) -> None:
         """Raise ModelNotAllowed, which tells what is allowed, unless that model may be named."""
-        if name in self.chosen or any(fnmatchcase(name, pattern) for pattern in self._patterns):
+        if name in self.chosen or self._matches(name):
             return
         allowed = sorted(self.chosen | set(self._patterns))
         raise ModelNotAllowed(f"this server asks for callers only: {', '.join(allowed)}", allowed=allowed)

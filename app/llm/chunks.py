@@ -1,6 +1,8 @@
 """Decode the chunks of an OpenAI-compatible answer, in all the dialects servers speak."""
 
 import json
+from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -77,6 +79,8 @@ class Chunk(msgspec.Struct, gc=False):
 
 
 _decode: Final = msgspec.json.Decoder(Chunk).decode
+_decode_all: Final = msgspec.json.Decoder(list[Chunk]).decode
+_piece: Final = partial(tuple.__new__, Piece)  # its own constructor is a Python function, and there is one a delta
 _DONE: Final = b"[DONE]"
 _LENGTH: Final = frozenset({"length", "max_tokens", "model_length"})
 _FILTERED: Final = frozenset({"content_filter", "safety"})
@@ -91,6 +95,15 @@ def decode(data: bytes) -> Chunk:
         return _decode(data)
     except (ValueError, RecursionError):
         return _lenient(data)
+
+
+def decode_all(texts: Sequence[bytes]) -> Iterable[Chunk]:
+    """Many chunks at once, which costs little more than one; one by one, and lazily, where any of them is odd."""
+    try:
+        chunks = _decode_all(b"[%b]" % b",".join(texts))
+    except (ValueError, RecursionError):
+        chunks = []
+    return chunks if len(chunks) == len(texts) else map(decode, texts)
 
 
 def _lenient(data: bytes) -> Chunk:
@@ -170,11 +183,7 @@ class Reading:
         """What these events say: the pieces as one list, the usage if it is new, the finish."""
         pieces: list[Piece] = []
         try:
-            for name, data in events:
-                if data == _DONE:
-                    self.ended = True
-                    break
-                chunk = decode(data)
+            for (name, _), chunk in zip(events, decode_all(self._texts(events)), strict=False):
                 if chunk.error is not None or name == b"error":
                     raise reported(chunk.message if chunk.error is None else chunk.error, self._key)
                 self._take(chunk, pieces)
@@ -183,6 +192,14 @@ class Reading:
             if not self.settled:
                 self.failure = error
         return self._items(pieces)
+
+    def _texts(self, events: list[Event]) -> list[bytes]:
+        """The data of the events before the end, if that is among them."""
+        texts = [data for _, data in events]
+        if _DONE in texts:
+            self.ended = True
+            del texts[texts.index(_DONE) :]
+        return texts
 
     def last(self, events: list[Event]) -> list[Item]:
         """What an event says that upstream left open at its end; a torn one says nothing."""
@@ -205,12 +222,16 @@ class Reading:
         choice = chunk.choices[0]
         said = choice.delta or choice.message
         if said is not None:
-            self._say(said, pieces)
+            thought = said.reasoning_content or said.reasoning
+            if said.content and not thought:
+                pieces.append(_piece(("answer", said.content)))
+            else:
+                self._say(said, thought, pieces)
         if choice.finish_reason:
             self._end(choice.finish_reason.lower(), chunk.model)
 
-    def _say(self, said: Said, pieces: list[Piece]) -> None:
-        thought = said.reasoning_content or said.reasoning
+    def _say(self, said: Said, thought: str | None, pieces: list[Piece]) -> None:
+        """What is not the answer alone."""
         if thought:
             pieces.append(Piece("thinking", thought))
         if said.content:

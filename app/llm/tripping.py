@@ -117,6 +117,7 @@ class Guards:
         self._rules = rules
         self._clock = clock
         self._key = lru_cache(2 * MOST)(rules.key)
+        self.place = lru_cache(4 * MOST)(self._place)  # the lane that has a model, wherever a caller puts it
         self._breakers: OrderedDict[str, Windowed] = OrderedDict()
         self._kept: set[str] = set()
 
@@ -146,8 +147,8 @@ class Guards:
         else:
             breaker.succeeded(began, now)
 
-    def place(self, lane: LaneName, name: str) -> LaneName:
-        """The lane that the server gave this model, wherever a caller puts it: its time and money are that one's."""
+    def _place(self, lane: LaneName, name: str) -> LaneName:
+        """A model's time and money are those of the lane that has it."""
         key, own = self._key, self._rules.patience.lanes
         given = [each for each in LANES if key(each, own[each].model) == key(lane, name)]
         return given[0] if given and lane not in given else lane

@@ -3,6 +3,7 @@
 import asyncio
 from array import array
 from collections.abc import Iterable, Iterator, Set
+from itertools import accumulate
 from typing import Literal
 
 from app.question import Caller
@@ -46,12 +47,11 @@ class Log:
         self._wake()
 
     def _push(self, block: bytes, lengths: Iterable[int]) -> None:
-        end, now = len(self._bytes), self.elapsed_ms()
+        ends = accumulate(lengths, initial=len(self._bytes))
+        next(ends)
+        self._ends.extend(ends)
+        self.at_ms.extend(array("I", (self.elapsed_ms(),)) * (len(self._ends) - len(self.at_ms)))
         self._bytes += block
-        for length in lengths:
-            end += length
-            self._ends.append(end)
-            self.at_ms.append(now)
 
     def _close(self) -> None:
         self.closed = True

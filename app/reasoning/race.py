@@ -8,9 +8,11 @@ the outcome down within 500 ms and say `done`.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
+
+from msgspec.structs import astuple
 
 from app.agreement import compare
 from app.events import Agreement, AuditState, Change, Done, FinalAnswer, LaneEnd, Preliminary, Start, Usage
@@ -214,20 +216,16 @@ class Race:
 
 def total(*usages: Usage) -> Usage:
     """The sum over lanes: a number unknown in every lane is None; the source is the weakest that contributed."""
-    order = ("unknown", "estimated", "reported")
     known = [usage for usage in usages if usage.source != "unknown"]
     if not known:
         return Usage()
+    counts = zip(*(astuple(usage)[:-1] for usage in known), strict=True)  # of each kind; the source stands last
+    given, made, thought, cached = map(_added, counts)
+    source = min((usage.source for usage in usages), key=("unknown", "estimated", "reported").index)
+    return Usage(given, made, thought, cached, "estimated" if source == "unknown" else source)
 
-    def added(field: str) -> int | None:
-        numbers = [getattr(usage, field) for usage in known if getattr(usage, field) is not None]
-        return sum(numbers) if numbers else None
 
-    source = min((usage.source for usage in usages), key=order.index)
-    return Usage(
-        input_tokens=added("input_tokens"),
-        output_tokens=added("output_tokens"),
-        thinking_tokens=added("thinking_tokens"),
-        cached_tokens=added("cached_tokens"),
-        source="estimated" if source == "unknown" else source,
-    )
+def _added(counts: Iterable[int | None]) -> int | None:
+    """The sum of the known ones; None of none."""
+    known = [count for count in counts if count is not None]
+    return sum(known) if known else None
