@@ -5,6 +5,7 @@ import json
 import resource
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ async def flood(directory: Path) -> None:
     """Write runs and who shared them for ever and print each receipt that is true; some runs stay open."""
     store = MemoryStore()
     store.away = True
-    async with spools.journal(directory, store) as journal:
+    async with spools.journal(directory, store, limits=replace(spools.QUICK, linger_s=0.01)) as journal:
         await asyncio.gather(*(_flow(journal, lane) for lane in range(8)))
 
 

@@ -191,6 +191,7 @@ async def test_the_ledger_balances_at_every_moment(tmp_path: Path, seed: int) ->
         window_bytes=chance.choice([1, 5000, 10**7]),
         batch_entries=chance.choice([1, 7, 200]),
         spacing_s=0,
+        linger_s=chance.choice([0, 0.003]),
         retry_first_s=0.001,
         retry_most_s=0.005,
     )

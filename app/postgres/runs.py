@@ -44,6 +44,11 @@ class _Found(NamedTuple):
     digest: bytes | None
     caller: str
 
+    @classmethod
+    def after(cls, word: OfRun) -> "_Found":
+        """What it has once this word was written."""
+        return cls(word.entry.version, word.digest, clean(word.entry.opening.caller))
+
 
 class RunStore:
     """Writes and reads runs. The pool stays its owner's."""
@@ -115,8 +120,10 @@ async def _write_runs(
     fates: dict[int, Fate] = {word.place: "stored" for word in kept if word.id in written}
     others = [word for word in words if word.place not in fates]
     if others:
-        looked = await connection.fetch(QUERIES["look_at_runs"], sorted({word.id for word in others}))
-        found = {row[0]: _Found(*row[1:]) for row in looked}
+        found = {word.id: _Found.after(word) for word in kept if word.id in written}
+        if unknown := sorted({word.id for word in others} - found.keys()):
+            looked = await connection.fetch(QUERIES["look_at_runs"], unknown)
+            found |= {row[0]: _Found(*row[1:]) for row in looked}
         fates |= {word.place: _fate(word, found) for word in others}
     return fates
 

@@ -137,6 +137,7 @@ class Limits:
     """Bounds of the way to the store; the spacing of batches lets a loaded server store many with one statement.
 
     entries, bytes: of what is only in memory; window_bytes: of what is on the disk and in memory too, for the drainer.
+    linger_s: for how long the start of a run, once it is on the disk, waits for its end, to go to the store with it.
     fallback_s: how long an entry without a disk waits for the store before it is printed.
     """
 
@@ -146,6 +147,7 @@ class Limits:
     batch_entries: int = 200
     batch_bytes: int = 8 * 1024 * 1024
     spacing_s: float = 0.005
+    linger_s: float = 0.0
     retry_first_s: float = 0.05
     retry_most_s: float = 2.0
     fallback_s: float = 30.0

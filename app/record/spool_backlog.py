@@ -10,6 +10,7 @@ from typing import Final
 
 from app.record.backlog import Item, Limits
 from app.record.ledger import End, Tally
+from app.record.lingering import Lingering
 from app.record.pen import Report
 from app.record.spool import Spool
 from app.record.store import DeadLetter
@@ -46,6 +47,7 @@ class SpoolBacklog:
         self._limits = limits
         self._tally = tally
         self._ready: deque[Item] = deque()
+        self._lingering = Lingering(limits.linger_s, self._send)
         self._held: dict[int, Item] = {}  # until settled
         self._queued: dict[int, Item] = {}  # until held or on the disk
         self._gaps: deque[_Gap] = deque()
@@ -108,7 +110,12 @@ class SpoolBacklog:
             self._gaps.append(_Gap(item.seq - 1, BEYOND, item.at))
             return
         self._have(item)
-        self._ready.append(item)
+        self._ready.extend(self._lingering.passed(item))
+
+    def _send(self, items: Sequence[Item]) -> None:
+        """These have lingered long enough."""
+        self._ready.extend(items)
+        self._wake.set()
 
     def _hold_homeless(self, item: Item) -> None:
         """Keep for the drainer what no disk has and memory has anyway; an open gap goes on behind it."""

@@ -30,7 +30,8 @@ from app.wiring.readiness import Readiness
 log = logging.getLogger(__name__)
 
 EMBEDDED = "app.postgres.embedded"
-SPOOL_SPACING_S = 0.025  # between batches of what is durable; a statement for one entry costs as much as for ten
+SPOOL_SPACING_S = 0.05  # between batches of what is durable; a statement for one entry costs as much as for ten
+SPOOL_LINGER_S = 0.1  # of a start that is durable; two words of one run in a batch cost the store as much as one
 
 
 def instance_name() -> str:
@@ -58,7 +59,7 @@ def open_journal(settings: Settings, store: RunStore, prices: PriceBook) -> Inta
     )
     if settings.audit_sink == "direct":
         return DirectJournal(store, policy=settings.audit_full, limits=limits, steps=steps)
-    limits = replace(limits, spacing_s=SPOOL_SPACING_S)
+    limits = replace(limits, spacing_s=SPOOL_SPACING_S, linger_s=SPOOL_LINGER_S)
     spool = Spool(settings.spool_path, max_bytes=settings.spool_max_bytes, min_free_bytes=settings.spool_min_free_bytes)
     return SpoolJournal(spool, store, policy=settings.audit_full, limits=limits, steps=steps)
 
