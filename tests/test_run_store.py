@@ -13,6 +13,9 @@ from msgspec.structs import replace
 
 from app.errors import StartupError
 from app.postgres.pool import Pool, translated
+from app.postgres.queries import QUERIES
+from app.postgres.rows import OfRun, compressed
+from app.postgres.rows import rows as rows_of
 from app.postgres.runs import RunStore
 from app.question import Caller
 from app.record.codec import stripped
@@ -118,6 +121,33 @@ async def test_a_leg_keeps_its_price_and_its_censoring(run_store: RunStore, dsn:
     assert [lane["cost_usd"] for lane in record["lanes"].values()] == [1.8e-6, 0.001]
     assert (record["lanes"]["slow"]["censored"], record["lanes"]["slow"]["attempt"]) == (True, 1)
     assert record["content"] == {"mode": "redacted", "masked": {"email": 2}, "cut": [], "replaced": 0}
+
+
+@pytest.mark.parametrize("together", [True, False])
+async def test_a_second_attempt_takes_the_place_of_the_first(run_store: RunStore, dsn: str, *, together: bool) -> None:
+    """A lane that was asked twice has the leg of its last attempt alone, stored with its start or after it."""
+    start, other = entries.opening(1), entries.opening(2)
+    lanes = {"fast": entries.lane("fast"), "slow": replace(entries.lane("slow"), attempt=2)}
+    words = filed(start, other, entries.closing(start, lanes=lanes))
+    for batch in [words] if together else [words[:2], words[2:]]:
+        await run_store.write(batch)
+    legs = await rows(dsn, "SELECT lane, attempt, outcome FROM legs WHERE run_id = $1 ORDER BY lane", start.run_id)
+    assert [tuple(leg) for leg in legs] == [("fast", 1, "completed"), ("slow", 2, "completed")]
+    assert await value(dsn, "SELECT count(*) FROM legs WHERE run_id = $1", other.run_id) == 2
+
+
+async def test_a_batch_reads_no_table_whole(dsn: str) -> None:
+    """To write some runs costs the same however many there are: nothing of what is stored is looked through."""
+    connection = await asyncpg.connect(dsn)
+    async with connection.transaction():
+        for at in range(12):  # the first ones are planned each for itself
+            word = entries.closing(entries.opening(at))
+            arguments = rows_of([OfRun(0, word.opening.run_id, word, b"")])
+            logs = compressed(arguments.logs)
+            assert len(await connection.fetch(QUERIES["write_runs"], *arguments._replace(logs=logs))) == 1
+        looked = "SELECT relname FROM pg_stat_xact_user_tables WHERE seq_tup_read > 0"
+        assert await connection.fetch(looked) == []
+    await connection.close()
 
 
 async def test_an_unknown_cost_is_null(run_store: RunStore) -> None:

@@ -76,10 +76,11 @@ WITH written AS (
         usage_source = EXCLUDED.usage_source, cost_nano = EXCLUDED.cost_nano, input_nano = EXCLUDED.input_nano,
         output_nano = EXCLUDED.output_nano, cached_nano = EXCLUDED.cached_nano, price_version = EXCLUDED.price_version
     WHERE EXCLUDED.reason IS DISTINCT FROM 'interrupted' OR g.outcome IS NULL
+    RETURNING g.run_id, g.lane, g.attempt
 ), first_attempts AS (  -- the opening told of one; the lane that ended says how many there were
     DELETE FROM legs AS g
-    USING written JOIN json_to_recordset($2::json) AS entry (run_id uuid, lane text, attempt smallint) USING (run_id)
-    WHERE g.run_id = written.run_id AND g.lane = entry.lane AND g.attempt < entry.attempt AND g.outcome IS NULL
+    USING lanes AS l
+    WHERE l.attempt > 1 AND g.run_id = l.run_id AND g.lane = l.lane AND g.attempt < l.attempt AND g.outcome IS NULL
 ), payloads AS (
     INSERT INTO run_payloads AS p (run_id, created_at, question, texts)
     SELECT run_id, written.created_at, question, texts
