@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 EMBEDDED = "app.postgres.embedded"
 SPOOL_SPACING_S = 0.05  # between batches of what is durable; a statement for one entry costs as much as for ten
-SPOOL_LINGER_S = 0.1  # of a start that is durable; two words of one run in a batch cost the store as much as one
+SPOOL_LINGER_S = 0.2  # of a start that is durable; two words of one run in a batch cost the store as much as one
 
 
 def instance_name() -> str:
