@@ -1,25 +1,32 @@
 // One lane: whose answer, how far it is, what it has said. paint(state, now) changes what differs of all but the texts,
 // say(state) adds what is new to those.
 //
-// [data-lane=fast|slow][data-state][data-role=preliminary|replaced|final]; inside it data-part = name, model, state, role,
-// time-label, time, first, tokens, cost, thinking, thinking-word, thinking-size, thinking-text, answer, note.
+// [data-lane=fast|slow][data-state][data-role=preliminary|replaced|final]; inside it data-part = name, model, dot, state,
+// role, time-label, time, first, tokens, cost, thinking, thinking-word, thinking-size, thinking-text, answer, note.
 
 import { attr, el, mark, put } from "../dom.js";
 import * as say from "../words.js";
-import { createGrowing, followEnd } from "./growing.js";
+import { createGrowing, createRoom, followEnd } from "./growing.js";
 import { createAnswer } from "./markdown.js";
 import { canStop, elapsedMs } from "./run.js";
 import { LANE } from "./words.js";
+
+const WORKING = new Set(["thinking", "answering"]);
+const BEAT_MS = 200;
+
+/** How visible the dot of a lane that works is: it breathes by steps, since an animation costs something in every frame. */
+const breath = (now) => String(1 - 0.19 * Math.abs((Math.floor(now / BEAT_MS) % 8) - 4));
 
 function build(name) {
   const part = {};
   const made = (key, tag, props, ...children) => (part[key] = el(tag, { ...props, dataset: { part: key } }, ...children));
   const figure = (label, key) => el("div", null, typeof label === "string" ? el("dt", null, label) : label, made(key, "dd"));
+  const room = createRoom(made("answer", "div", { class: "answer", dir: "auto" }));
   const word = say.laneWord(name);
   const node = el(
     "article",
     { class: "lane", dataset: { lane: name }, "aria-label": LANE.answer(word) },
-    el("header", null, el("h3", null, made("name", "span", null, word)), made("model", "span", { class: "model" }), el("span", { class: "state" }, el("span", { class: "dot", "aria-hidden": "true" }), made("state", "span"))),
+    el("header", null, el("h3", null, made("name", "span", null, word)), made("model", "span", { class: "model" }), el("span", { class: "state" }, made("dot", "span", { class: "dot", "aria-hidden": "true" }), made("state", "span"))),
     el("dl", { class: "meter" }, figure(made("time-label", "dt"), "time"), figure(LANE.first, "first"), figure(LANE.tokens, "tokens"), figure(LANE.cost, "cost")),
     made(
       "thinking",
@@ -29,10 +36,10 @@ function build(name) {
       made("thinking-text", "div", { class: "thinking-text", dir: "auto", tabindex: 0, role: "group", "aria-label": LANE.thoughts }),
     ),
     made("role", "p", { class: "role" }),
-    made("answer", "div", { class: "answer", dir: "auto" }),
+    room.node,
     made("note", "p", { class: "lane-note", hidden: true }),
   );
-  return { node, part };
+  return { node, part, room };
 }
 
 /** What this lane's answer is worth: the final, a preliminary, or one that was replaced. */
@@ -56,7 +63,7 @@ function placeholder(state, lane) {
 }
 
 export function createLane(name) {
-  const { node, part } = build(name);
+  const { node, part, room } = build(name);
   const answer = createAnswer(part.answer);
   const thoughts = createGrowing(part["thinking-text"]);
   const toEnd = followEnd(part["thinking-text"]);
@@ -94,6 +101,7 @@ export function createLane(name) {
       const shown = !canStop(state) && lane.end === null ? "stopped" : lane.state;
       mark(node, "state", shown);
       put(part.state, say.STATES[shown] ?? LANE.stopped);
+      part.dot.style.opacity = WORKING.has(shown) ? breath(now) : "";
       put(part.model, say.modelName(lane.model));
       attr(part.model, "title", lane.model ?? "");
       const [role, words] = roleOf(state, name);
@@ -112,6 +120,7 @@ export function createLane(name) {
     say(state) {
       const lane = state.lanes[name];
       [told, closed] = [lane, isOver(state)];
+      room.grow(!closed);
       if (thoughts(lane.thinking) && part.thinking.open) toEnd();
       more = answer.show(lane.text, { edition: lane.edition, whole: closed });
     },

@@ -6,11 +6,11 @@
 
 import { createCutter } from "./blocks.js";
 import { el } from "../dom.js";
+import { createLines } from "./growing.js";
 import { treeOf } from "./parse.js";
 import { MARKDOWN } from "./words.js";
 
-const CODE_PART = 4000; // characters in one text node of a code block
-const TAIL_PART = 200; // characters, until the next space
+const CODE_PART = 500; // characters, in whole lines, that are laid out and painted together
 const AT_ONCE = 16_000; // characters made into nodes in one call, so that a long answer does not hold up a frame
 const IN_BIDI = new Set(["p", "h4", "h5", "h6", "li", "th", "td", "blockquote"]);
 
@@ -47,9 +47,9 @@ function createWriter(parent) {
   let rows = null; // the body of the table that more rows go on with
 
   function line(text) {
-    const last = code.lastChild;
-    if (last !== null && last.length + text.length <= CODE_PART) last.appendData(text);
-    else code.append(document.createTextNode(text));
+    const last = code.lastChild?.firstChild;
+    if (last && last.length + text.length <= CODE_PART) last.appendData(text);
+    else code.append(el("span", { class: "line" }, text));
   }
 
   function block(one, before) {
@@ -80,36 +80,25 @@ function createWriter(parent) {
 
 /** A node that shows a growing text. */
 export function createAnswer(parent) {
+  const tail = el("p", { class: "tail", dir: "auto" });
+  const lines = createLines(tail);
   let cutter;
   let writer;
-  let tail;
-  let tailed; // the text of the tail
   let shown;
   let edition;
   let whole;
 
   function clear(current) {
     [cutter, shown, edition, whole] = [createCutter(), 0, current, false];
-    tail = el("p", { class: "tail", dir: "auto" });
-    tailed = "";
+    lines.show("");
     parent.replaceChildren(tail);
     writer = createWriter(parent);
   }
 
-  /** What is not whole, in many small text nodes: a browser shapes only those that are new. */
+  /** What is not whole. */
   function showTail() {
     const { rest } = cutter;
-    if (!rest.startsWith(tailed)) {
-      tail.replaceChildren();
-      tailed = "";
-    }
-    if (rest.length > tailed.length) {
-      const fresh = rest.slice(tailed.length);
-      const last = tail.lastChild;
-      if (last !== null && (last.length < TAIL_PART || !/^\s/.test(fresh))) last.appendData(fresh);
-      else tail.append(document.createTextNode(fresh));
-      tailed = rest;
-    }
+    lines.show(rest);
     const home = writer.code ?? parent;
     if (tail.parentNode !== home || home.lastChild !== tail) home.append(tail);
     tail.hidden = rest === "";

@@ -13,7 +13,8 @@ import { answerOf, heardOf } from "./verdict.js";
 import { createView } from "./view.js";
 import { LOST } from "./words.js";
 
-const TICK_MS = 100;
+const TICK_MS = 200;
+const PAINT_MS = 25; // the least between two paintings: every second frame of a screen that shows sixty a second
 const RECORD_MS = 1000;
 
 /** Everything that happens to the page's run goes through here. */
@@ -27,22 +28,28 @@ class Desk {
     this.state = initial();
     this.framed = false;
     this.whole = false;
+    this.painted = -Infinity;
     this.run = null;
     this.leave = null; // ends the reading
     this.hurry = null; // ends the waiting for a connection
     this.calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
   }
 
-  /** Paint in the next frame: everything, or only the texts. */
+  /** Paint in one of the next frames: everything, or only the texts. */
   schedule(whole = true) {
     this.whole ||= whole;
     if (this.framed) return;
     this.framed = true;
-    requestAnimationFrame(() => {
-      const all = this.whole;
-      [this.framed, this.whole] = [false, false];
-      if (this.paint(this.state, performance.now(), all)) this.schedule(false);
-    });
+    requestAnimationFrame((at) => this.frame(at));
+  }
+
+  frame(at) {
+    this.framed = false;
+    if (at - this.painted < PAINT_MS) return this.schedule(false);
+    const all = this.whole;
+    [this.painted, this.whole] = [at, false];
+    if (this.paint(this.state, performance.now(), all)) this.schedule(false);
+    return undefined;
   }
 
   emit(event) {
@@ -88,7 +95,7 @@ class Desk {
 
   async follow(start) {
     const { question } = this.state;
-    const ticking = setInterval(() => this.schedule(), this.calm ? 10 * TICK_MS : TICK_MS);
+    const ticking = setInterval(() => this.schedule(), this.calm ? 5 * TICK_MS : TICK_MS);
     [this.run, this.leave, this.hurry] = [null, new AbortController(), new AbortController()];
     const parts = { signal: this.leave.signal, hurry: this.hurry.signal, onRun: (run) => (this.run = run) };
     try {

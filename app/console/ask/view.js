@@ -1,5 +1,5 @@
-// The page as a picture of the state. paint(state, now, whole) changes what differs: the texts of one lane in each frame,
-// and all the rest when `whole` is asked for, since that costs more and changes seldom.
+// The page as a picture of the state. paint(state, now, whole) changes what differs: the texts, and all the rest when
+// `whole` is asked for, since that costs more and changes seldom.
 
 import { attr, byId, el, mark, put, replace } from "../dom.js";
 import * as say from "../words.js";
@@ -11,7 +11,7 @@ import { createTimeline } from "./timeline.js";
 import { answerOf, problemWords, searchOf, sentenceOf, verdictOf } from "./verdict.js";
 import { ASK, DONE } from "./words.js";
 
-const RACE_MS = 250; // between two drawings of a race that runs
+const RACE_MS = 350; // between two drawings of a race that runs
 
 function paintVerdict(state, now) {
   const [kind, word] = verdictOf(state);
@@ -67,7 +67,6 @@ export function createView(root, options) {
   replace(root, layout({ options, lanes: LANES.map((name) => lanes[name].node), changes, race: timeline.node }));
   let drawn = -Infinity;
   let drawnOf = null;
-  let spoke; // the lane whose text was added to in the last frame
 
   function paintRace(state, now) {
     if (canStop(state) ? now - drawn < RACE_MS : state === drawnOf) return;
@@ -75,13 +74,10 @@ export function createView(root, options) {
     timeline.paint(state, now);
   }
 
-  /** Lanes take turns, so that a frame lays out one text; whether there is more to say. */
+  /** Whether there is more to say. */
   function paintTexts(state) {
-    const behind = LANES.filter((name) => lanes[name].behind(state));
-    const next = behind.find((name) => name !== spoke) ?? behind[0];
-    if (next !== undefined) lanes[next].say(state);
-    spoke = next;
-    return behind.length > 1 || (next !== undefined && lanes[next].behind(state));
+    for (const name of LANES) if (lanes[name].behind(state)) lanes[name].say(state);
+    return LANES.some((name) => lanes[name].behind(state));
   }
 
   function paintRest(state, now) {
