@@ -2,10 +2,12 @@
 
 load     a fresh browser opens `/`: first contentful paint, the largest one, total blocking time (of long tasks, what is
          beyond 50 ms), requests and bytes over the network until the page is still
-frames   one run whose lanes stream 200 tokens a second each: the intervals of requestAnimationFrame; a frame is late
-         when it comes more than one and a half of 1/60 s after the one before. Also the processor time of the page's
-         main thread a frame, all of it, in scripts, and in style and layout: what the page itself costs, whoever else
-         uses the machine and however pixels are made
+frames   one run in a page at rest, whose lanes stream 200 tokens a second each: the intervals of requestAnimationFrame
+         from the question to the end; a frame is late when it comes more than one and a half of 1/60 s after the one
+         before. Also the processor time of the page's main thread a frame, all of it, in scripts, and in style and
+         layout: what the page itself costs, whoever else uses the machine and however pixels are made. On Linux also
+         milliseconds of processor time a second: to make pixels (raster), to bring layers together (compositor), to
+         show them (draw), and of the bench itself, which shares the page's cores
 memory   a thousand runs asked in one page: JavaScript heap and DOM nodes after a collection, at the run by which the
          browser has compiled what runs often, and at the last. Asked by a script: of what is typed, the browser keeps
          a thousand steps to undo, with their nodes
@@ -25,11 +27,12 @@ import statistics
 from collections.abc import AsyncIterator, Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import typer
 from playwright.async_api import Browser, CDPSession, Page, Response, async_playwright
 
+from bench.painters import painted_ms
 from bench.processes import Child, Cores
 from bench.servers import folder, free_port, get
 
@@ -43,6 +46,7 @@ WARM_RUNS: Final = 300
 QUICK: Final = "scripted:fast?first=0.002&gap=0&tokens=20"
 STREAMING: Final = "scripted:fast?first=0.1&gap=0.005&tokens={tokens}"
 WAIT_MS: Final = 120_000
+LOOK_MS: Final = 200  # how often the page is asked whether a measured run is over: by itself it would be in each frame
 
 _WATCH_TASKS: Final = """
   window.blocked = 0;
@@ -152,7 +156,7 @@ async def _load(browser: Browser, url: str) -> dict[str, float]:
     return told
 
 
-async def _asked(page: Page, question: str) -> None:
+async def _asked(page: Page, question: str, look_ms: float | Literal["raf"] = "raf") -> None:
     """One question, to the end of its run."""
     await page.wait_for_selector("#question")
     await page.evaluate(_ASK, question)
@@ -161,6 +165,7 @@ async def _asked(page: Page, question: str) -> None:
         " && document.getElementById('asked').textContent.includes(question)",
         arg=question,
         timeout=WAIT_MS,
+        polling=look_ms,
     )
 
 
@@ -168,16 +173,19 @@ async def _frames(browser: Browser, url: str, seconds: float) -> dict[str, float
     """How regularly the page is painted while both lanes stream; its models are put into the question on its way."""
     context = await browser.new_context(viewport={"width": 1280, "height": 900})
     page = await context.new_page()
-    await page.goto(url)
+    await page.goto(url, wait_until="networkidle")
+    await page.wait_for_selector("#question")  # what playwright puts into a page for this takes more than a frame,
+    await page.wait_for_function("true")  # and for that
     model = STREAMING.format(tokens=int(seconds * 200))
     tools = await context.new_cdp_session(page)
     await tools.send("Performance.enable", {"timeDomain": "threadTicks"})
     await page.evaluate(_WATCH_FRAMES)
     await page.route("**/v1/reason", _with_models(model))
-    before = await _spent_ms(tools)
-    await _asked(page, "Two hundred tokens a second, from both of you, please.")
+    before, painted = await _spent_ms(tools), painted_ms()
+    await _asked(page, "Two hundred tokens a second, from both of you, please.", LOOK_MS)
     at = await page.evaluate(_SEEN_FRAMES)
     spent = {name: total - before[name] for name, total in (await _spent_ms(tools)).items()}
+    painted = {part: total - painted[part] for part, total in painted_ms().items()}
     gaps = sorted(later - earlier for earlier, later in pairwise(at))
     await context.close()
     return {
@@ -189,6 +197,7 @@ async def _frames(browser: Browser, url: str, seconds: float) -> dict[str, float
         "late share": sum(gap > LATE_MS for gap in gaps) / len(gaps),
         "main busy share": spent["main ms"] / (at[-1] - at[0]),
         **{name: total / len(gaps) for name, total in spent.items()},
+        **{f"{part} ms/s": 1000 * total / (at[-1] - at[0]) for part, total in painted.items()},
         "load": os.getloadavg()[0],
     }
 
