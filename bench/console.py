@@ -175,7 +175,7 @@ async def _frames(browser: Browser, url: str, seconds: float) -> dict[str, float
     page = await context.new_page()
     await page.goto(url, wait_until="networkidle")
     await page.wait_for_selector("#question")  # what playwright puts into a page for this takes more than a frame,
-    await page.wait_for_function("true")  # and for that
+    await page.wait_for_function("() => true")  # and for that
     model = STREAMING.format(tokens=int(seconds * 200))
     tools = await context.new_cdp_session(page)
     await tools.send("Performance.enable", {"timeDomain": "threadTicks"})
