@@ -46,6 +46,7 @@ WARM_RUNS: Final = 300
 QUICK: Final = "scripted:fast?first=0.002&gap=0&tokens=20"
 STREAMING: Final = "scripted:fast?first=0.1&gap=0.005&tokens={tokens}"
 WAIT_MS: Final = 120_000
+STILL_MS: Final = 1500  # after a run the page reads the recent ones, now and perhaps once more
 LOOK_MS: Final = 200  # how often the page is asked whether a measured run is over: by itself it would be in each frame
 
 _WATCH_TASKS: Final = """
@@ -249,6 +250,7 @@ async def _memory(browser: Browser, url: str, runs: int) -> dict[str, float]:
 
 async def _held(page: Page) -> tuple[float, float]:
     """Bytes of JavaScript and nodes that survive a collection."""
+    await page.wait_for_timeout(STILL_MS)
     tools = await page.context.new_cdp_session(page)
     for _ in range(3):
         await tools.send("HeapProfiler.collectGarbage")
