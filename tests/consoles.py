@@ -1,16 +1,13 @@
 """The console in a browser, loaded once for the tests of a file: loading it anew takes longer than most tests do."""
 
 import contextlib
-import re
-import tempfile
 from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
 from browsers import chromium
-from forks import SAFE, nursery
 from playwright.async_api import Browser, Page, ViewportSize, expect
-from processes import READY_S, Process, command, environment
+from processes import Process, command
 
 WAIT_MS = 20_000
 WIDE: ViewportSize = {"width": 1100, "height": 900}
@@ -44,7 +41,7 @@ class Console:
         page = self.page
         await page.unroute_all(behavior="ignoreErrors")
         await page.set_viewport_size(self._viewport)
-        await page.emulate_media(reduced_motion="no-preference")
+        await page.emulate_media(reduced_motion="reduce")
         if not page.url.startswith(f"{self.url}/"):
             await page.goto(f"{self.url}/")
         await page.evaluate("location.hash = '#/'")
@@ -70,24 +67,17 @@ async def one_console(browser: Browser, server: Process, request: pytest.Fixture
 
 @contextlib.asynccontextmanager
 async def console(browser: Browser, url: str, viewport: ViewportSize = WIDE) -> AsyncIterator[Console]:
-    """The console of a server in a profile of its own."""
-    context = await browser.new_context(viewport=viewport)
+    """The console of a server in a profile of its own, of somebody for whom nothing moves: to move takes frames."""
+    context = await browser.new_context(viewport=viewport, reduced_motion="reduce")
     yield Console(await context.new_page(), url, viewport)
     await context.close()
 
 
 def key_of(process: Process, settings: dict[str, str], name: str, *options: str) -> str:
-    """A new key of that name, as the operator of a server with these settings makes it; forked where a fork is safe."""
-    arguments = ["keys", "create", name, *options]
-    if not SAFE:
-        return command(process.home, *arguments, **settings).stdout.strip()
-    with tempfile.TemporaryFile() as said:
-        made = nursery().start(arguments, environment(process.home, settings), said)
-        assert made.wait(READY_S) == 0
-        said.seek(0)
-        found = re.search(r"^tandem_\S+$", said.read().decode(), re.MULTILINE)
-    assert found is not None
-    return found[0]
+    """A new key of that name, as the operator of a server with these settings makes it."""
+    made = command(process.home, "keys", "create", name, *options, **settings)
+    assert made.returncode == 0, made.stderr
+    return made.stdout.strip()
 
 
 async def ask(page: Page, question: str) -> None:

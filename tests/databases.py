@@ -83,6 +83,13 @@ async def dsn(postgres: EmbeddedPostgres) -> AsyncIterator[str]:
         yield dsn
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def files_dsn(postgres: EmbeddedPostgres) -> AsyncIterator[str]:
+    """The address of a migrated database that the tests of a file share."""
+    async with _database(postgres, "template") as dsn:
+        yield dsn
+
+
 @pytest_asyncio.fixture
 async def pool(dsn: str) -> AsyncIterator[Pool]:
     """A pool on a fresh, migrated database."""

@@ -79,9 +79,9 @@ class Nursery:
         self._lock = threading.Lock()
         atexit.register(self.close)
 
-    def start(self, arguments: list[str], environment: Mapping[str, str], output: IO[bytes]) -> Forked:
-        """`tandem ...` in a new session, with this environment and nothing to read."""
-        return Forked(self, self.ask({"arguments": arguments, "environment": dict(environment)}, output))
+    def start(self, arguments: list[str], environment: Mapping[str, str], *outputs: IO[bytes]) -> Forked:
+        """`tandem ...` in a new session, with nothing to read; outputs: one for all it says, or one more for errors."""
+        return Forked(self, self.ask({"arguments": arguments, "environment": dict(environment)}, *outputs))
 
     def ask(self, order: dict[str, Any], *files: IO[bytes]) -> Any:
         """Its answer."""
@@ -105,7 +105,7 @@ def nursery() -> Nursery:
 def serve(orders: socket.socket) -> list[str] | None:
     """Fork for every order: in the new process its arguments, and None in this one once nobody asks any more."""
     while True:
-        message, files, _, _ = socket.recv_fds(orders, MESSAGE_BYTES, 1)
+        message, files, _, _ = socket.recv_fds(orders, MESSAGE_BYTES, 2)
         if not message:
             return None
         order = json.loads(message)
@@ -115,19 +115,20 @@ def serve(orders: socket.socket) -> list[str] | None:
             continue
         pid = os.fork()
         if pid == 0:
-            _settle(order["environment"], *files)
+            _settle(order["environment"], files)
             return list(order["arguments"])
         for file in files:
             os.close(file)
         orders.send(json.dumps(pid).encode())
 
 
-def _settle(environment: dict[str, str], output: int) -> None:
+def _settle(environment: dict[str, str], outputs: list[int]) -> None:
     """Become what a start by name would have made: a session, an environment and an output of its own."""
     os.setsid()
-    os.dup2(output, 1)
-    os.dup2(output, 2)
-    os.close(output)
+    for number in (1, 2):
+        os.dup2(outputs[min(number, len(outputs)) - 1], number)
+    for output in outputs:
+        os.close(output)
     os.environ.clear()
     os.environ.update(environment)
 

@@ -1,6 +1,7 @@
 """The real server as a child process, on a port and a home of its own, and never left behind."""
 
 import contextlib
+import functools
 import os
 import re
 import shutil
@@ -189,14 +190,17 @@ def left(home: Path, *leaders: int) -> list[str]:
 
 
 def command(home: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    """`tandem ...`, run to its end."""
-    return subprocess.run(
-        [sys.executable, "-m", "app.cli", *arguments],
-        env=environment(home, settings),
-        cwd=ROOT,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=READY_S,
-        check=False,
-    )
+    """`tandem ...`, run to its end; forked where a fork is safe."""
+    told = environment(home, settings)
+    if not SAFE:
+        words = [sys.executable, "-m", "app.cli", *arguments]
+        run = functools.partial(subprocess.run, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        return run(words, env=told, timeout=READY_S, check=False)
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+        made = nursery().start([*arguments], told, output, errors)
+        try:
+            code = made.wait(READY_S)
+        finally:
+            made.send_signal(signal.SIGKILL)
+        said, complained = (os.pread(file.fileno(), 1 << 24, 0).decode() for file in (output, errors))
+    return subprocess.CompletedProcess(arguments, code, said, complained)

@@ -187,7 +187,7 @@ async def assert_quiet(server: Server, within_s: float = 1.0) -> None:
 
     with contextlib.suppress(TimeoutError):
         await eventually(lambda: not left(), within_s)
-    assert left() == {}
+    assert (found := left()) == {}, found
 
 
 async def eventually(holds: Callable[[], object], within_s: float = 2.0) -> None:

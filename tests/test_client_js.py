@@ -4,8 +4,6 @@ import asyncio
 import json
 import os
 import secrets
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,10 +12,11 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from browsers import needs_chromium
+from consoles import key_of
 from cutting import cutting
 from npm import NODE, needs_node
 from playwright.async_api import Browser, Page, Route
-from processes import ROOT, Process, environment, fresh_home, running
+from processes import ROOT, Process, fresh_home, running
 
 from app.http.carried import CSP
 
@@ -41,9 +40,10 @@ class Site:
 
 
 @pytest.fixture(scope="module")
-def site() -> Iterator[Site]:
+def site(files_dsn: str) -> Iterator[Site]:
     """A server with few places, which keeps the streams of few runs and those for a while only; and a key to it."""
     settings = {
+        "DATABASE_URL": files_dsn,
         "AUTH": "keys",
         "MODELS_ALLOWED": "*",
         "KEY_PEPPER": secrets.token_hex(32),
@@ -57,11 +57,8 @@ def site() -> Iterator[Site]:
         "KEPT_RUNS": str(KEPT),
         "AUDIT_CONTENT": "none",
     }
-    command = [sys.executable, "-m", "app.cli", "keys", "create", "alice"]
     with fresh_home() as home, running(home, **settings) as process:
-        env = environment(home, settings)
-        made = subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
-        yield Site(process, made.stdout.strip())
+        yield Site(process, key_of(process, settings, "alice"))
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")

@@ -31,15 +31,16 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Process]:
+def server(files_dsn: str) -> Iterator[Process]:
     """A real server that sends a keep-alive after every 50 ms of silence."""
-    with fresh_home() as home, running(home, PING_S="0.05", FAST_MODEL=FAST, SLOW_MODEL=SLOW) as process:
+    settings = {"DATABASE_URL": files_dsn, "PING_S": "0.05", "FAST_MODEL": FAST, "SLOW_MODEL": SLOW}
+    with fresh_home() as home, running(home, **settings) as process:
         yield process
 
 
-@pytest_asyncio.fixture(loop_scope="session")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def page(browser: Browser) -> AsyncIterator[Page]:
-    """A page of nobody, to be led to the server."""
+    """A page of nobody, to be led to an address of the server where little is loaded."""
     context = await browser.new_context()
     yield await context.new_page()
     await context.close()
@@ -181,7 +182,7 @@ FETCH = """async ([url, body]) => {
 @needs_chromium
 async def test_the_event_source_of_chromium_is_given_every_event(server: Process, page: Page) -> None:
     """Chromium's own EventSource is given the events of the log and nothing for a keep-alive."""
-    await page.goto(server.url)
+    await page.goto(f"{server.url}/health/live")
     seen = await page.evaluate(LISTEN, [asking(server.url, "GET")[0], NAMES, True])
     await assert_whole(server.url, [Seen(*event) for event in seen])
 
@@ -190,7 +191,7 @@ async def test_the_event_source_of_chromium_is_given_every_event(server: Process
 @pytest.mark.parametrize("method", ["POST", "GET"])
 async def test_the_fetch_of_chromium_is_given_every_byte(server: Process, page: Page, method: str) -> None:
     """Chromium's fetch reads the log to the byte, keep-alives apart."""
-    await page.goto(server.url)
+    await page.goto(f"{server.url}/health/live")
     text: str = await page.evaluate(FETCH, list(asking(server.url, method)))
     assert text.count(PING.decode()) >= 3
     await assert_whole(server.url, events_in(text.replace(PING.decode(), "").encode("ascii")))
@@ -201,7 +202,7 @@ async def test_the_event_source_of_chromium_comes_back(server: Process, page: Pa
     """Chromium's EventSource whose connection breaks comes back to the same run, and a 204 after `done` stops it."""
     label = uuid4().hex
     async with cutting(server.url, after=1500, cuts=1) as wire:
-        await page.goto(wire.url)
+        await page.goto(f"{wire.url}/health/live")
         async with asyncio.timeout(20):
             seen = await page.evaluate(LISTEN, [asking(wire.url, "GET", label)[0], NAMES, False])
     assert [event[0] for event in seen if len(event) == 1] == ["lost", "lost", "stopped"]

@@ -31,9 +31,9 @@ class Guarded(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Guarded]:
+def server(files_dsn: str) -> Iterator[Guarded]:
     """A server as its operator starts it, and keys as they make them."""
-    settings = {"AUTH": "keys", "KEY_PEPPER": secrets.token_hex(32)}
+    settings = {"DATABASE_URL": files_dsn, "AUTH": "keys", "KEY_PEPPER": secrets.token_hex(32)}
     models = {"FAST_MODEL": "scripted:fast?first=0.01&gap=0", "SLOW_MODEL": "scripted:slow?first=0.02&gap=0"}
     with fresh_home() as home, running(home, **models, **settings) as process:
         alice, bob = (key_of(process, settings, name) for name in ("alice", "bob"))
@@ -44,7 +44,7 @@ def server() -> Iterator[Guarded]:
 async def page(browser: Browser, server: Guarded) -> AsyncIterator[Page]:
     """The page in a fresh profile, before anybody has signed in; a complaint but a 401 fails the test."""
     complaints: list[str] = []
-    context = await browser.new_context()
+    context = await browser.new_context(reduced_motion="reduce")
     opened = await context.new_page()
     opened.set_default_timeout(WAIT_MS)
     opened.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)

@@ -19,13 +19,10 @@ WAIT_MS = 10_000
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Process]:
+def server(files_dsn: str) -> Iterator[Process]:
     """A server whose fast lane is done in a quarter of a second and whose slow lane leaves time to press a button."""
-    slow = "scripted:slow?first=1&gap=0.003"
-    with (
-        fresh_home() as home,
-        running(home, FAST_MODEL="scripted:fast?first=0.1&gap=0.01", SLOW_MODEL=slow, CACHE="true") as process,
-    ):
+    models = {"FAST_MODEL": "scripted:fast?first=0.1&gap=0.01", "SLOW_MODEL": "scripted:slow?first=1&gap=0.003"}
+    with fresh_home() as home, running(home, DATABASE_URL=files_dsn, CACHE="true", **models) as process:
         yield process
 
 

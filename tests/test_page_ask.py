@@ -54,13 +54,11 @@ async def upstream() -> AsyncIterator[FakeOpenAI]:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def server(upstream: FakeOpenAI) -> AsyncIterator[Process]:
+async def server(upstream: FakeOpenAI, files_dsn: str) -> AsyncIterator[Process]:
     """A server whose lanes differ in their answer."""
-    models = {"FAST_MODEL": "openai:ten", "SLOW_MODEL": "openai:five", "DEADLINE_S": "600"}
-    with (
-        fresh_home() as home,
-        running(home, OPENAI_BASE_URL=upstream.base_url, OPENAI_API_KEY="none", **models) as process,
-    ):
+    settings = {"OPENAI_BASE_URL": upstream.base_url, "OPENAI_API_KEY": "none", "DATABASE_URL": files_dsn}
+    settings |= {"FAST_MODEL": "openai:ten", "SLOW_MODEL": "openai:five", "DEADLINE_S": "600"}
+    with fresh_home() as home, running(home, **settings) as process:
         yield process
 
 
@@ -75,7 +73,7 @@ async def page(one_console: Console) -> AsyncIterator[Page]:
 @pytest_asyncio.fixture(loop_scope="session")
 async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
     """A fresh profile, for what more than one tab or a first load is about."""
-    fresh = await browser.new_context(viewport=VIEWPORT)
+    fresh = await browser.new_context(viewport=VIEWPORT, reduced_motion="reduce")
     fresh.set_default_timeout(WAIT_MS)
     yield fresh
     await fresh.close()

@@ -1,9 +1,6 @@
 """What axe finds on every page of the console, light and dark, on a phone and on a desk: nothing."""
 
 import asyncio
-import functools
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,14 +10,13 @@ import insight_past
 import pytest
 import pytest_asyncio
 from browsers import needs_chromium
-from databases import execute, named
+from consoles import key_of
 from fake_openai import fake_openai
 from msgspec import structs
 from playwright.async_api import Browser, Page, expect
-from processes import ROOT, Process, environment, fresh_home, running
+from processes import Process, fresh_home, running
 from spoken import spoken
 
-from app.postgres.embedded import EmbeddedPostgres
 from app.postgres.pool import Pool
 from app.postgres.runs import RunStore
 from app.record.codec import digest, encode
@@ -28,7 +24,7 @@ from app.record.store import Filed
 
 pytestmark = [needs_chromium, pytest.mark.asyncio(loop_scope="session")]
 WAIT_MS = 20_000
-DATABASE, CALLER = "axe", "alice"
+CALLER = "alice"
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 CODE = "The answer is **5**.\n\n```python\nprint(5)\n```\n\n| x | y |\n|---|---|\n| 1 | 2 |\n\n- [a link](https://example.org/)\n"
 LOOKS = [("light", 1280), ("dark", 360)]  # both colours, both widths
@@ -45,22 +41,20 @@ FIND = """(rules) => axe.run(document, { runOnly: rules, resultTypes: ["violatio
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def keyed(postgres: EmbeddedPostgres) -> AsyncIterator[tuple[Process, str]]:
+async def keyed(files_dsn: str) -> AsyncIterator[tuple[Process, str]]:
     """A server that was never asked anything, whose models differ, and a key to it that may do everything."""
-    await execute(postgres.dsn, f"CREATE DATABASE {DATABASE} TEMPLATE template STRATEGY FILE_COPY")
-    dsn = named(postgres.dsn, DATABASE)
     async with fake_openai(
         ten=spoken("The answer is **10**."), five=spoken("The answer is **5**."), rich=spoken(CODE)
     ) as upstream:
-        settings = {"AUTH": "keys", "KEY_PEPPER": "5" * 64, "DATABASE_URL": dsn, "OPENAI_BASE_URL": upstream.base_url}
+        settings = {
+            "AUTH": "keys",
+            "KEY_PEPPER": "5" * 64,
+            "DATABASE_URL": files_dsn,
+            "OPENAI_BASE_URL": upstream.base_url,
+        }
         settings |= {"OPENAI_API_KEY": "none", "FAST_MODEL": "openai:ten", "SLOW_MODEL": "openai:five"}
         with fresh_home() as home, running(home, **settings) as process:
-            command = [sys.executable, "-m", "app.cli", "keys", "create", CALLER, "--roles", "ask,read,admin"]
-            env = environment(home, settings)
-            run = functools.partial(subprocess.run, cwd=ROOT, capture_output=True, text=True, timeout=30)
-            made = await asyncio.to_thread(run, command, env=env, check=True)
-            yield process, made.stdout.strip()
-    await execute(postgres.dsn, f"DROP DATABASE {DATABASE} WITH (FORCE)")
+            yield process, await asyncio.to_thread(key_of, process, settings, CALLER, "--roles", "ask,read,admin")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -86,11 +80,11 @@ async def empty(entrance: Page, keyed: tuple[Process, str]) -> Page:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def page(empty: Page, postgres: EmbeddedPostgres) -> Page:
+async def page(empty: Page, files_dsn: str) -> Page:
     """The page of somebody who has a past."""
     races = insight_past.races(datetime.now(UTC), 80)
     ours = [structs.replace(one, opening=structs.replace(one.opening, caller=CALLER)) for one in races]
-    async with Pool(named(postgres.dsn, DATABASE)) as pool:
+    async with Pool(files_dsn) as pool:
         await RunStore(pool).write([Filed(one, digest(encode(one))) for one in ours])
     return empty
 

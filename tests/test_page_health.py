@@ -34,9 +34,9 @@ class Guarded(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Guarded]:
+def server(files_dsn: str) -> Iterator[Guarded]:
     """A server as its operator starts it, a key of every role, and one run."""
-    settings = {"AUTH": "keys", "KEY_PEPPER": secrets.token_hex(32)}
+    settings = {"DATABASE_URL": files_dsn, "AUTH": "keys", "KEY_PEPPER": secrets.token_hex(32)}
     models = {"FAST_MODEL": FAST, "SLOW_MODEL": "scripted:slow?first=0.02&gap=0"}
     kinds = {
         "admin": ("--roles", "ask,read,admin", "--set", "requests_per_hour=100000"),

@@ -11,16 +11,12 @@ import pytest
 import pytest_asyncio
 from browsers import needs_chromium
 from consoles import Console, console
-from databases import execute, named
 from playwright.async_api import Browser, Page, Request, Route, expect
 from processes import Process, fresh_home, running
-
-from app.postgres.embedded import EmbeddedPostgres
 
 pytestmark = [needs_chromium, pytest.mark.asyncio(loop_scope="session")]
 WAIT_MS = 20_000
 expect.set_options(timeout=WAIT_MS)
-DATABASE = "insight"
 REFUSED = "Failed to load resource"
 STATS, CURVE = "/api/experiments/stats", "/api/experiments/deadline-curve"
 READY = ".insight[data-state=ready]:not([aria-busy])"
@@ -34,18 +30,16 @@ FORMATTED = "([name, value]) => import('/console/words.js').then((words) => word
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def empty_server(postgres: EmbeddedPostgres) -> AsyncIterator[Process]:
+async def empty_server(files_dsn: str) -> AsyncIterator[Process]:
     """A server that was never asked anything, unless another test of this file has asked for its past already."""
-    await execute(postgres.dsn, f"CREATE DATABASE {DATABASE} TEMPLATE template STRATEGY FILE_COPY")
-    with fresh_home() as home, running(home, DATABASE_URL=named(postgres.dsn, DATABASE), CACHE="true") as process:
+    with fresh_home() as home, running(home, DATABASE_URL=files_dsn, CACHE="true") as process:
         yield process
-    await execute(postgres.dsn, f"DROP DATABASE {DATABASE} WITH (FORCE)")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def server(empty_server: Process, postgres: EmbeddedPostgres) -> Process:
+async def server(empty_server: Process, files_dsn: str) -> Process:
     """The same server with a past."""
-    await insight_past.fill(named(postgres.dsn, DATABASE), insight_past.races(datetime.now(UTC)))
+    await insight_past.fill(files_dsn, insight_past.races(datetime.now(UTC)))
     return empty_server
 
 

@@ -40,10 +40,10 @@ ALL_PLACES = """async () => {
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Process]:
+def server(files_dsn: str) -> Iterator[Process]:
     """A server whose models are done in a third of a second, a word every few milliseconds."""
     models = {"FAST_MODEL": "scripted:fast?first=0.03&gap=0.004", "SLOW_MODEL": "scripted:slow?first=0.1&gap=0.004"}
-    with fresh_home() as home, running(home, CACHE="true", **models) as process:
+    with fresh_home() as home, running(home, DATABASE_URL=files_dsn, CACHE="true", **models) as process:
         yield process
 
 
@@ -229,6 +229,7 @@ async def test_a_replay_plays_what_happened_and_asks_nobody(
     """A replay shows growing texts in the order of the events and ends as the record does; no question is accepted."""
     record = await asked(api, "Play it again?")
     before = await calls(api)
+    await page.emulate_media(reduced_motion="no-preference")
     await stretch(page, 6)
     await page.goto(f"{server.url}/#/runs/{record['run_id']}")
     await expect(page.locator("#one-player")).to_have_attribute("data-phase", "idle", timeout=WAIT_MS)
@@ -250,6 +251,7 @@ async def test_a_replay_plays_what_happened_and_asks_nobody(
 async def test_a_replay_can_be_paused_and_hurried(server: Process, page: Page, api: httpx.AsyncClient) -> None:
     """A slow replay stands still while it is paused, goes on, and is over at once when it is made instant."""
     record = await asked(api, "Wait for me?")
+    await page.emulate_media(reduced_motion="no-preference")
     await stretch(page, 500)
     await page.goto(f"{server.url}/#/runs/{record['run_id']}")
     await page.click("#one-replay")
@@ -269,7 +271,6 @@ async def test_who_wants_nothing_to_move_gets_the_end_at_once(
 ) -> None:
     """With reduced motion a replay is instant unless another speed is chosen; the slider still steps."""
     record = await asked(api, "Calmly?")
-    await page.emulate_media(reduced_motion="reduce")
     await page.goto(f"{server.url}/#/runs/{record['run_id']}")
     await expect(page.locator("[data-speed=instant]")).to_have_attribute("aria-pressed", "true", timeout=WAIT_MS)
     await page.click("#one-replay")
