@@ -13,6 +13,7 @@ import pytest
 
 CLIENTS = Path(__file__).parent / "clients"
 NODE = shutil.which("node")
+SUITES = "for (const suite of process.argv.slice(1)) await import(suite);"
 # Where everything is to be there, a test that cannot run is red.
 needs_node = pytest.mark.skipif(NODE is None and os.environ.get("CI") != "true", reason="node is not installed")
 
@@ -28,6 +29,13 @@ def with_system_certificates() -> dict[str, str]:
     """Our environment; Node trusts what this Python trusts, behind a company's proxy more than its own list."""
     trusted = ssl.get_default_verify_paths().cafile
     return ({"NODE_EXTRA_CA_CERTS": trusted} if trusted else {}) | os.environ
+
+
+def failures_of(*suites: Path) -> str:
+    """What suites say in plain Node, all in one process, when one of their tests fails; each tells its line."""
+    command = [str(NODE), "--input-type=module", "--eval", SUITES, *map(Path.as_uri, suites)]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return "" if ran.returncode == 0 else ran.stdout + ran.stderr
 
 
 @pytest.fixture(scope="session")

@@ -215,13 +215,14 @@ def test_no_structure_breaks_it(odd: str) -> None:
     assert verdict(odd, "42 = 6 * 7 = 42")[0] in ("unknown", "disagree")
 
 
+@pytest.mark.long  # it looks at a time
 @pytest.mark.parametrize(
     "odd", ["1", "(", "=1+1", "1 x ", "The answer is A, ", "not ", "\n ", "[1,", "1 per ", "é ", "A is correct "]
 )
 def test_nothing_holds_it_up(odd: str) -> None:
     """No expression runs away: eight times the odd text does not take sixty-four times as long."""
     eighth, whole = (min(_seconds(odd, length) for _ in range(3)) for length in (490, 3920))
-    assert whole < 30 * eighth + 0.002
+    assert whole < 30 * eighth + 0.05  # a clock of the processor may tick as slowly as a hundred times a second
 
 
 def _seconds(odd: str, length: int) -> float:

@@ -43,6 +43,7 @@ def run_bench(out: Path) -> dict[str, Any]:
     return result
 
 
+@pytest.mark.long
 def test_the_benchmark_counts_every_event_of_every_target(tmp_path: Path) -> None:
     """A run of the benchmark writes where it ran and, for each target, its costs and the events that were due."""
     result = run_bench(tmp_path / "result.json")

@@ -1,22 +1,19 @@
 """The console's modules without a browser: node's own test runner over tests/console."""
 
 import re
-import subprocess
 from pathlib import Path
 
-import pytest
-from npm import NODE, needs_node
+from npm import failures_of, needs_node
 
 SUITES = sorted((Path(__file__).parent / "console").glob("*.test.mjs"))
 CONSOLE = Path(__file__).parents[1] / "app" / "console"
 
 
 @needs_node
-@pytest.mark.parametrize("suite", SUITES, ids=lambda path: path.name)
-def test_a_module_of_the_console_keeps_its_rules(suite: Path) -> None:
-    """A module of the console passes its own suite in plain node."""
-    ran = subprocess.run([str(NODE), "--test", str(suite)], capture_output=True, text=True, timeout=60, check=False)
-    assert ran.returncode == 0, ran.stdout + ran.stderr
+def test_every_module_of_the_console_keeps_its_rules() -> None:
+    """Each module of the console passes its own suite in plain node."""
+    assert len(SUITES) > 5
+    assert failures_of(*SUITES) == ""
 
 
 def modules() -> list[Path]:

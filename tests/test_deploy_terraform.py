@@ -25,7 +25,10 @@ ALERTS = {
 
 Found = Callable[[str], list[dict[str, Any]]]
 
-pytestmark = pytest.mark.skipif(shutil.which("terraform") is None, reason="terraform is in no package index")
+pytestmark = [
+    pytest.mark.skipif(shutil.which("terraform") is None, reason="terraform is in no package index"),
+    pytest.mark.long,
+]
 
 
 def terraform(folder: Path, env: dict[str, str], *words: str) -> str:

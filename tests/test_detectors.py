@@ -125,6 +125,7 @@ def test_masking_again_changes_nothing(seed: int) -> None:
     assert mask(once, ALL) == (once, {})
 
 
+@pytest.mark.long  # it looks at a time, and takes it
 @pytest.mark.parametrize("unit", [*HOSTILE.values(), None], ids=[*HOSTILE.keys(), "noise"])
 def test_the_time_grows_with_the_text_alone(unit: str | None) -> None:
     """No repeated pattern and no noise makes eight times the text take sixty-four times as long."""

@@ -262,6 +262,7 @@ def test_pruning_wants_an_exact_list(tmp_path: Path, rules: dict[str, Any]) -> N
         module("prune").plan({"distributions": [], "globs": [], "kept": {}, **rules}, tmp_path)
 
 
+@pytest.mark.long
 def test_the_provider_works_on_what_is_left() -> None:
     """Without the modules that the image lacks Gemini answers, and the ways to Cloud SQL can be loaded."""
     if any(

@@ -233,7 +233,7 @@ def test_invalid_settings_are_named(home: Path, settings: dict[str, str], told: 
 def test_sigterm_while_starting_leaves_nothing(moment: str) -> None:
     """A server that is told to end before it stands goes at once, with its PostgreSQL, and tells those who wait."""
     port = free_port()
-    with fresh_home() as home, starting(home, "by name", PORT=str(port)) as server:
+    with fresh_home() as home, starting(home, PORT=str(port)) as server:
         server.until((home / moment).exists)
         with socket.create_connection(("127.0.0.1", port), 5) as early:
             early.sendall(b"GET /v1/runs/x HTTP/1.1\r\nHost: localhost\r\n\r\n")

@@ -4,12 +4,13 @@ import asyncio
 import socket
 from typing import Any
 
+import pytest
 import uvloop
 from fake_openai import FakeOpenAI, fake_openai
 from servers import Server, assert_quiet, eventually, serving
 from wire import dialled, head, post, read_events, reply, reset, tell, valid_stream
 
-RESETS = 500
+MANY = pytest.mark.parametrize("resets", [48, pytest.param(500, marks=pytest.mark.long)])
 # Each wants a run of its own.
 QUESTION = post(b'{"input": "Why?", "cache": "off"}')
 BY_URL = head("GET", "/v1/reason?input=Why&cache=off")
@@ -32,9 +33,9 @@ async def ask_and_reset(port: int, request: bytes, stays_s: float | None) -> Non
     reset(connection)
 
 
-async def reset_many(server: Server) -> None:
-    """Reset many connections; within a second no run, task or connection is left, and every run tells why it ended."""
-    for number in range(RESETS):
+async def reset_many(server: Server, resets: int) -> None:
+    """Reset connections; within a second no run, task or connection is left, and every run tells why it ended."""
+    for number in range(resets):
         await ask_and_reset(server.port, (QUESTION, BY_URL, WHOLE)[number % 3], STAYS[number % len(STAYS)])
     await assert_quiet(server, 1.0)
     await eventually(lambda: server.connections == 0, 1.0)
@@ -43,23 +44,25 @@ async def reset_many(server: Server) -> None:
     assert {closing.reason for closing in server.journal.closings} == {"client_gone"}
 
 
-async def test_five_hundred_resets_leave_nothing() -> None:
-    """500 connections reset before the first byte leave no run, task or connection after a second, nor one upstream."""
+@MANY
+async def test_resets_leave_nothing(resets: int) -> None:
+    """Connections reset before the first byte leave no run, task or connection after a second, nor one upstream."""
     async with fake_openai() as upstream, serving(disconnect_grace_s=0, **models(upstream, "20t-5000ttft")) as server:
-        await reset_many(server)
+        await reset_many(server, resets)
         stats = upstream.stats
         await eventually(lambda: stats.open_connections == 0, 1.0)
         assert (stats.active, stats.aborted, stats.done) == (0, stats.requests, 0)
         assert stats.requests > 0
 
 
-def test_five_hundred_resets_leave_nothing_on_the_loop_of_production() -> None:
+@MANY
+def test_resets_leave_nothing_on_the_loop_of_production(resets: int) -> None:
     """The same holds on uvloop, whose transports are not asyncio's."""
 
     async def main() -> None:
         """On the loop of its own."""
         async with serving(disconnect_grace_s=0, fast_model="scripted:hang", slow_model="scripted:hang") as server:
-            await reset_many(server)
+            await reset_many(server, resets)
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(main())

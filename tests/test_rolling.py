@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+import pytest
 from proxies import require
 
 from bench.rolling import Plan, roll
 
 
+@pytest.mark.long
 async def test_nobody_notices_a_new_server(dsn: str, open_folder: Path) -> None:
     """Behind nginx every stream of a rolling deploy ends with one `done`, nothing is refused, every run is recorded."""
     require("nginx")

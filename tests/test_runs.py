@@ -378,12 +378,24 @@ async def test_kept_by_time() -> None:
 
 
 @played
+async def test_many_runs_leave_nothing() -> None:
+    """Two runs of every pair of fates at once leave nothing behind."""
+    await leave_nothing(128)
+
+
+@pytest.mark.long
+@played
 async def test_a_thousand_runs_leave_nothing() -> None:
-    """A thousand runs at once, of every fate, each end with one `done` and leave nothing behind."""
-    runs = registry(live=1000)
+    """Nor do a thousand."""
+    await leave_nothing(1000)
+
+
+async def leave_nothing(live: int) -> None:
+    """So many runs at once, of every pair of fates, each end with one `done` and leave nothing behind."""
+    runs = registry(live=live)
     more = ("cut", "endless?gap=0.3", "stubborn?hold=3", "empty")
     fates = [QUICK, LAZY, HANG, ERROR, *(f"scripted:{each}" for each in more)]
-    pairs = [(fates[n % 8], fates[n // 8 % 8]) for n in range(1000)]
+    pairs = [(fates[n % 8], fates[n // 8 % 8]) for n in range(live)]
     opened = [runs.open(order(question(*pair))) for pair in pairs]
     tails = [asyncio.create_task(read(run.attach())) for run in opened]
     await asyncio.sleep(0.2)
