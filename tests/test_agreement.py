@@ -7,6 +7,7 @@ from typing import Final
 
 import agreement_rows
 import pytest
+from cells import rows
 
 from app.agreement import VERSION, compare, final_number, normalised
 from app.events import Agreement
@@ -133,19 +134,19 @@ def verdict(one: str, other: str) -> tuple[str, str]:
     return there.verdict, there.method
 
 
-@pytest.mark.parametrize(("one", "other", "method"), AGREE)
+@rows(("one", "other", "method"), AGREE)
 def test_agree(one: str, other: str, method: str) -> None:
     """Answers that differ only in how they are written agree, by the first rung that says so."""
     assert verdict(one, other) == ("agree", method)
 
 
-@pytest.mark.parametrize(("one", "other", "method"), DISAGREE)
+@rows(("one", "other", "method"), DISAGREE)
 def test_disagree(one: str, other: str, method: str) -> None:
     """Answers with different final answers of one kind disagree."""
     assert verdict(one, other) == ("disagree", method)
 
 
-@pytest.mark.parametrize(("one", "other"), UNKNOWN)
+@rows(("one", "other"), UNKNOWN)
 def test_unknown(one: str, other: str) -> None:
     """A sign, unit, scale, negation, order or word that only one answer has is a doubt: neither agree nor disagree."""
     assert verdict(one, other) == ("unknown", "none")
@@ -157,14 +158,14 @@ def test_an_answer_agrees_with_itself() -> None:
     assert [text for text in texts if verdict(text, text) != ("agree", "exact")] == []
 
 
-@pytest.mark.parametrize("mark", ["\x00", "a\ud800", "1e999999999", "9" * 5000, "1" + ",1" * 5000, "=" * 5000])
+@rows("mark", ["\x00", "a\ud800", "1e999999999", "9" * 5000, "1" + ",1" * 5000, "=" * 5000])
 def test_nothing_breaks_it(mark: str) -> None:
     """No text raises, however odd."""
     assert verdict(mark, "42")[0] in ("unknown", "disagree")
     assert verdict(mark, mark)[0] == "agree"
 
 
-@pytest.mark.parametrize(
+@rows(
     ("text", "number"),
     [
         ("", None),
@@ -183,9 +184,7 @@ def test_final_number(text: str, number: Decimal | None) -> None:
     assert final_number(text) == number
 
 
-@pytest.mark.parametrize(
-    ("text", "words"), [("", ""), ("*A*,  (b)!\n", "a b"), ("# Head\n* one", "head one"), ("1.5 x", "1.5 x")]
-)
+@rows(("text", "words"), [("", ""), ("*A*,  (b)!\n", "a b"), ("# Head\n* one", "head one"), ("1.5 x", "1.5 x")])
 def test_normalised(text: str, words: str) -> None:
     """The normalised text is its words, without the marks around them."""
     assert normalised(text) == words
@@ -205,7 +204,7 @@ def test_similarity_is_not_called_agreement() -> None:
     assert compare("...", "!").similarity is None
 
 
-@pytest.mark.parametrize(
+@rows(
     "odd",
     ["[" * 3900, '{"a":' * 700, "{" + "9" * 3000 + "}", "[" + "9" * 3500 + "]", "#### " + "=" * 3000, "1/0", "B" * 99],
 )

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from cells import rows
 from clock import jump
 from levels import KEY, MOODS, DictLevel, Mood, answer, cache_of
 
@@ -42,7 +43,7 @@ async def passing(call: Awaitable[Any]) -> tuple[Any, float]:
     return await call, round(loop.time() - began, 3)
 
 
-@pytest.mark.parametrize(
+@rows(
     ("mood", "takes_s"),
     [("down", 0.0), ("raises", 0.0), ("garbage", 0.0), ("slow", 0.01), ("frozen", 0.05), ("deaf", 0.05)],
 )
@@ -59,7 +60,7 @@ def test_failure_is_a_miss(mood: Mood, takes_s: float) -> None:
     played(scene, mood)
 
 
-@pytest.mark.parametrize("mood", MOODS)
+@rows("mood", MOODS)
 def test_sick_level_is_spared(mood: Mood) -> None:
     """After three failures in a row a level is not asked at every question; it is not filled by a find either."""
 
@@ -74,7 +75,7 @@ def test_sick_level_is_spared(mood: Mood) -> None:
     played(scene, mood)
 
 
-@pytest.mark.parametrize("mood", MOODS)
+@rows("mood", MOODS)
 def test_heals_by_itself(mood: Mood) -> None:
     """A level that is well again serves again, found by one probe, within the breaker's longest wait."""
 
@@ -160,7 +161,7 @@ def test_garbage_is_asked_again() -> None:
     played(scene, "garbage")
 
 
-@pytest.mark.parametrize("mood", [*MOODS, "slow"])
+@rows("mood", [*MOODS, "slow"])
 def test_closing_in_the_middle(mood: Mood) -> None:
     """Who searches while the cache is closed gets no answer and no error, and no task stays behind."""
 

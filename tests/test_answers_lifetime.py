@@ -1,11 +1,12 @@
 """How long an answer may be given again."""
 
 import pytest
+from cells import rows
 
 from app.answers.lifetime import Lifetimes, parse_classes
 
 
-@pytest.mark.parametrize(
+@rows(
     ("prompt_class", "chance", "until"),
     [
         (None, 0.0, 1100.0),
@@ -30,14 +31,14 @@ def test_jitter_spreads() -> None:
     assert all(end is not None and 90.0 <= end <= 100.0 for end in ends)
 
 
-@pytest.mark.parametrize("text", ["", " , ", "faq=60", " faq = 60.5 , news=0,", "a=b=1"])
+@rows("text", ["", " , ", "faq=60", " faq = 60.5 , news=0,", "a=b=1"])
 def test_classes(text: str) -> None:
     """The setting is a list of class=seconds, with spaces where one likes them."""
     expected = {"faq=60": {"faq": 60.0}, " faq = 60.5 , news=0,": {"faq": 60.5, "news": 0.0}, "a=b=1": {"a=b": 1.0}}
     assert parse_classes(text) == expected.get(text, {})
 
 
-@pytest.mark.parametrize(
+@rows(
     ("text", "named"),
     [
         ("faq", "'faq' is not of the form"),

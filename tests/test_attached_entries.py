@@ -6,6 +6,7 @@ from typing import Any
 import entries
 import pytest
 import spools
+from cells import rows
 from memory_store import MemoryStore
 
 from app.errors import AuditFull
@@ -121,7 +122,7 @@ async def test_a_full_audit_keeps_attachments_as_metadata(tmp_path: Path, store:
         store.gate.set()
 
 
-@pytest.mark.parametrize("mode", ["full", "redacted", "hash_only", "none"])
+@rows("mode", ["full", "redacted", "hash_only", "none"])
 def test_labels_of_an_attachment_are_masked_as_those_of_its_run(mode: Content) -> None:
     """The labels of an attachment are kept in every mode, masked as an opening's, and nothing else is changed."""
     labels = Labels("AKIA" + "IOSFODNN7EXAMPLE", "for jane@example.com", None, ("plain",))

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 import pytest_asyncio
+from cells import rows
 from databases import _database
 from fake_openai import FakeOpenAI, fake_openai
 from servers import FAST, Server, eventually, serving
@@ -185,14 +186,14 @@ MALFORMED: dict[str, bytes] = {
 }
 
 
-@pytest.mark.parametrize("name", WRONG_BODIES)
+@rows("name", WRONG_BODIES)
 async def test_wrong_fields_are_refused(site: Site, name: str) -> None:
     """A body that is JSON but no question is a 422 that names the field."""
     content = json.dumps(WRONG_BODIES[name])
     await site.refuses("POST", "/v1/reason", 422, "invalid_request", content=content, headers=JSON)
 
 
-@pytest.mark.parametrize("name", MALFORMED)
+@rows("name", MALFORMED)
 async def test_malformed_bodies_are_refused(site: Site, name: str) -> None:
     """A body that is no JSON, or JSON with two meanings, is a 422."""
     await site.refuses("POST", "/v1/reason", 422, "invalid_request", content=MALFORMED[name], headers=JSON)
@@ -212,7 +213,7 @@ async def test_an_unknown_policy_is_told_the_known_ones(site: Site) -> None:
     assert refused["known"] == ["race"]
 
 
-@pytest.mark.parametrize(
+@rows(
     ("model", "hint"),
     [
         ("nobody:x", "openai"),
@@ -243,9 +244,7 @@ async def test_unknown_models_are_refused(site: Site, model: str, hint: str) -> 
         assert hint in refused["detail"]
 
 
-@pytest.mark.parametrize(
-    "kind", [None, "", "text/plain", "application/x-www-form-urlencoded", "application/jsonp", "*/*"]
-)
+@rows("kind", [None, "", "text/plain", "application/x-www-form-urlencoded", "application/jsonp", "*/*"])
 async def test_other_content_types_are_refused(site: Site, kind: str | None) -> None:
     """A body that is not declared as JSON is a 415: a foreign form cannot post it."""
     headers = {} if kind is None else {"Content-Type": kind}
@@ -296,7 +295,7 @@ async def test_a_client_that_leaves_within_its_body_starts_nothing(site: Site) -
 GARBAGE_IDS = ["garbage", "1", RUN, f"{RUN}:", f"{RUN}:-1", f"{RUN}:1.5", f"{RUN}:9999999999", f"{RUN}:0\t1", "é:1"]
 
 
-@pytest.mark.parametrize("given", GARBAGE_IDS)
+@rows("given", GARBAGE_IDS)
 async def test_a_question_with_a_wrong_last_event_id_is_refused(site: Site, given: str) -> None:
     """A POST that claims to come back, but not to what, is a 422 and starts no race, whatever its body asks."""
     headers = [(b"Last-Event-ID", given.encode()), (b"Content-Type", b"application/json")]
@@ -332,8 +331,8 @@ TRAILERS = {
 }
 
 
-@pytest.mark.parametrize("name", TRAILERS)
-@pytest.mark.parametrize("body", [b"", b'2\r\n{"\r\n'], ids=["no body", "part of a body"])
+@rows("name", TRAILERS)
+@rows("body", [b"", b'2\r\n{"\r\n'])
 async def test_a_flood_of_trailers_is_cut_off(site: Site, name: str, body: bytes) -> None:
     """Trailers behind a chunked body, which nobody reads, are cut off before they fill the memory."""
     first, piece = TRAILERS[name]
@@ -351,8 +350,8 @@ HEADS = {
 TOO_LARGE = MAX_HEAD_BYTES + 1
 
 
-@pytest.mark.parametrize("name", HEADS)
-@pytest.mark.parametrize("earlier", [0, 1], ids=["first", "second"])
+@rows("name", HEADS)
+@rows("earlier", [0, 1])
 async def test_a_head_too_large_is_refused(site: Site, name: str, earlier: int) -> None:
     """A head above 64 KiB is a 400 and the end of its connection, whichever request of the connection it is."""
     async with dialled(site.server.port) as (reader, writer):
@@ -414,7 +413,7 @@ WRONG_QUERIES = {
 }
 
 
-@pytest.mark.parametrize("name", WRONG_QUERIES)
+@rows("name", WRONG_QUERIES)
 async def test_wrong_queries_are_refused(site: Site, name: str) -> None:
     """A GET is as strict as a POST and takes the scalars alone."""
     await site.refuses("GET", "/v1/reason" + WRONG_QUERIES[name], 422, "invalid_request")
@@ -425,7 +424,7 @@ async def test_an_unknown_policy_is_refused_in_a_query_too(site: Site) -> None:
     await site.refuses("GET", f"/v1/reason?input={SECRET}&policy=duel", 422, "unknown_policy")
 
 
-@pytest.mark.parametrize(
+@rows(
     "seen",
     [
         "garbage", "7", f"{RUN}", f"{RUN}:", f"{RUN}:-1", f"{RUN}:x", f"{RUN}:1.5", f"{RUN}:{'9' * 20}", f":{RUN}",
@@ -462,7 +461,7 @@ async def test_events_take_one_parameter_once(site: Site, query: str) -> None:
     await site.refuses("GET", f"/v1/runs/{RUN}/events?{query}", 422, "invalid_request")
 
 
-@pytest.mark.parametrize(
+@rows(
     ("method", "path", "allowed"),
     [
         ("PUT", "/v1/reason", {"GET", "POST"}),
@@ -485,7 +484,7 @@ async def test_another_method_is_refused(site: Site, method: str, path: str, all
     assert set(refused.headers["allow"].split(", ")) == allowed
 
 
-@pytest.mark.parametrize("path", ["/v1", "/v1/reasons", "/v1/reason/x", "/api", "/nowhere", "/console/no.js", "/.env"])
+@rows("path", ["/v1", "/v1/reasons", "/v1/reason/x", "/api", "/nowhere", "/console/no.js", "/.env"])
 async def test_an_unknown_address_is_not_found(site: Site, path: str) -> None:
     """An address where nothing is, is a 404."""
     await site.refuses("GET", path, 404, "not_found")
@@ -510,13 +509,13 @@ WRONG_LISTS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("query", WRONG_LISTS)
+@rows("query", WRONG_LISTS)
 async def test_wrong_lists_are_refused(site: Site, query: str) -> None:
     """A list with a wrong or unknown filter is a 422, never a list without it."""
     await site.refuses("GET", f"/api/experiments?{query}", 422, "invalid_request")
 
 
-@pytest.mark.parametrize(
+@rows(
     "query",
     [
         "since=0001-01-01T00:00:00%2B14:00", "until=9999-12-31T23:59:59-14:00", "since=2026-01-01", "since=1e10",
@@ -532,7 +531,7 @@ async def test_strange_filters_find_nothing(recorded: Server, query: str) -> Non
         assert answer.json() == {"experiments": [], "next_cursor": None}
 
 
-@pytest.mark.parametrize("run_id", ["garbage", "%00", "%F0%9F%98%80", RUN])
+@rows("run_id", ["garbage", "%00", "%F0%9F%98%80", RUN])
 async def test_strange_runs_are_not_in_the_record(recorded: Server, run_id: str) -> None:
     """A word that is no run's id is a 404 of the record too."""
     for path in (f"/v1/runs/{run_id}", f"/v1/runs/{run_id}/events", f"/api/experiments/{run_id}"):

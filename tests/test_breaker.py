@@ -1,6 +1,6 @@
 """The circuit breaker, step by step on a clock that is passed in."""
 
-import pytest
+from cells import rows
 
 from app.breaker import Breaker
 
@@ -21,7 +21,7 @@ def waits(breaker: Breaker, now: float) -> float:
 
 # Steps from closed with a threshold of 2, 1 s open: `+` answered, `-` failed, `?` asked and let, `!` asked and refused,
 # a number is a second that passes.
-@pytest.mark.parametrize(
+@rows(
     ("steps", "state"),
     [
         ("", "closed"),

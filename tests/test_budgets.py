@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
+from cells import rows
 from msgspec import structs
 from races import question
 
@@ -91,7 +92,7 @@ async def test_a_second_attempt_is_in_the_estimate() -> None:
     assert estimate.read["slow"] == (3 * 6, 3 * 6 * CENT)
 
 
-@pytest.mark.parametrize(
+@rows(
     ("changes", "model", "attempts"),
     [
         ({}, "openai:x", 1),
@@ -105,7 +106,7 @@ def test_who_may_be_asked_twice(changes: dict[str, float], model: str, attempts:
     assert breakers.attempts(Settings(**changes), model) == attempts  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(
+@rows(
     ("fast", "charged", "stands"),
     [
         (LaneSpent(8, 8 * CENT), 8, 0),  # as its record says

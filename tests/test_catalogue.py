@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, Callable
 from typing import Final
 
 import pytest
+from cells import rows
 from keyring import QUICK, bearer, guarded, issued
 from races import question
 from tails import QUESTION, SHORT, lanes
@@ -149,7 +150,7 @@ async def test_a_breaker_goes_with_its_model(provider: Provider, monkeypatch: py
     await asyncio.sleep(0)
 
 
-@pytest.mark.parametrize(
+@rows(
     ("patterns", "name", "may"),
     [
         ("*", "openai:any/thing", True),
@@ -172,7 +173,7 @@ def test_patterns(patterns: str, name: str, *, may: bool) -> None:
     assert refused.value.details["allowed"] == sorted({"openai:chosen", *parse_patterns(patterns)})
 
 
-@pytest.mark.parametrize(
+@rows(
     ("settings", "told"),
     [
         ({}, "*"),

@@ -13,6 +13,7 @@ import asyncpg
 import entries
 import pytest
 import pytest_asyncio
+from cells import rows
 from fake_google import INSTANCE, Google, google, saying, tls_before
 from filing import do, filed, value
 from pydantic import SecretStr
@@ -66,7 +67,7 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("url", "more", "said"), REFUSED)
+@rows(("url", "more", "said"), REFUSED)
 def test_contradictions_are_refused(url: str | None, more: dict[str, Any], said: str) -> None:
     """Settings that contradict each other are refused at the start; the message says which and what to do."""
     with pytest.raises(StartupError, match=said) as caught:
@@ -75,7 +76,7 @@ def test_contradictions_are_refused(url: str | None, more: dict[str, Any], said:
     assert SECRET not in repr(Way(f"postgresql://me:{SECRET}@db/x"))
 
 
-@pytest.mark.parametrize("instance", ["main", "proj:main", "a:b:c:d:e", "p:r:", "p r:x:y"])
+@rows("instance", ["main", "proj:main", "a:b:c:d:e", "p:r:", "p r:x:y"])
 def test_an_instance_has_three_names(instance: str) -> None:
     """CLOUDSQL_INSTANCE is project:region:instance, the project with a domain before it if it has one."""
     with pytest.raises(ValueError, match="cloudsql_instance"):

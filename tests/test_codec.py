@@ -6,6 +6,7 @@ from typing import Any
 
 import entries
 import pytest
+from cells import rows
 from memory_store import MemoryStore
 from msgspec.structs import replace
 
@@ -28,7 +29,7 @@ POISON: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("entry", ALL, ids=lambda entry: type(entry).__name__)
+@rows("entry", ALL)
 def test_an_entry_comes_back_from_its_bytes(entry: Entry) -> None:
     """Every kind of entry is the same after encoding and decoding, and its bytes begin with their format."""
     data = codec.encode(entry)
@@ -37,14 +38,14 @@ def test_an_entry_comes_back_from_its_bytes(entry: Entry) -> None:
     assert codec.digest(codec.encode(codec.decode(data))) == codec.digest(data)
 
 
-@pytest.mark.parametrize("data", [b"", b"\x07abc", codec.FORMAT, codec.FORMAT + b"\xc1", codec.encode(START)[:-9]])
+@rows("data", [b"", b"\x07abc", codec.FORMAT, codec.FORMAT + b"\xc1", codec.encode(START)[:-9]])
 def test_bytes_that_are_no_entry_are_told(data: bytes) -> None:
     """Bytes of another format, damaged or cut ones raise Undecodable and nothing else."""
     with pytest.raises(codec.Undecodable):
         codec.decode(data)
 
 
-@pytest.mark.parametrize("kind", POISON)
+@rows("kind", POISON)
 async def test_a_cleaned_entry_can_be_stored(kind: str) -> None:
     """What a store rejects it takes once cleaned; cleaning is repeatable and says what it cut."""
     poison = entries.closing(START, **POISON[kind])

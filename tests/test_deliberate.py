@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 import pytest
+from cells import rows
 from clock import jump
 
 from app.errors import ModelError
@@ -57,7 +58,7 @@ async def said(model: Recital, samples: int, prompt: Prompt = PROMPT) -> tuple[l
     return items, thinking, answer
 
 
-@pytest.mark.parametrize(
+@rows(
     ("text", "kind", "key"),
     [
         ("12 * 12 is 144.", "number", "144"),
@@ -78,7 +79,7 @@ def test_final_answer(text: str, kind: str, key: str) -> None:
     assert (answer.kind, answer.key) == (kind, key)
 
 
-@pytest.mark.parametrize(
+@rows(
     ("texts", "index", "votes"),
     [
         (["It is 4.", "5", "I say 4"], 0, 2),
@@ -187,7 +188,7 @@ async def test_cancelling_ends_every_sample() -> None:
     assert asyncio.all_tasks() == before
 
 
-@pytest.mark.parametrize("argument", ["", "1", "16", "five", "-3", "²"])
+@rows("argument", ["", "1", "16", "five", "-3", "²"])
 def test_the_number_of_samples_is_bounded(argument: str) -> None:
     """A number of samples outside 2 to 15 is refused."""
     with pytest.raises(ValueError, match="from 2 to 15"):

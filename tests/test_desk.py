@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+from cells import rows
 from fake_openai import fake_openai
 from races import ALICE, order, question, registry
 from servers import Server, eventually, serving
@@ -255,7 +256,7 @@ async def test_another_question_under_a_key() -> None:
     assert (other.status_code, ways(other)) == (200, ["live"])
 
 
-@pytest.mark.parametrize("key", ["", "a b", "é", "x" * 256])
+@rows("key", ["", "a b", "é", "x" * 256])
 async def test_bad_keys(key: str) -> None:
     """A key is 1 to 255 visible ASCII characters."""
     async with serving() as server:
@@ -288,7 +289,7 @@ async def test_the_key_of_a_joined_run() -> None:
 # -- scopes
 
 
-@pytest.mark.parametrize(
+@rows(
     ("scope", "other", "shares"),
     [
         ("caller", {"x-caller": "bob", "x-tenant": "t"}, False),

@@ -5,6 +5,7 @@ import string
 import time
 
 import pytest
+from cells import rows
 from detector_rows import CLEAN, PERSONAL_ROWS, SECRET_ROWS
 
 from app.record.detectors import PERSONAL, SECRETS, mask
@@ -60,7 +61,7 @@ HOSTILE: dict[str, str] = {
 }
 
 
-@pytest.mark.parametrize(("text", "name"), SECRET_ROWS)
+@rows(("text", "name"), SECRET_ROWS)
 def test_a_secret_is_masked_by_the_name_of_what_it_is(text: str, name: str) -> None:
     """A secret is found in the middle of a text, and nothing of it is left."""
     whole = text.replace("⟦", "").replace("⟧", "")
@@ -70,7 +71,7 @@ def test_a_secret_is_masked_by_the_name_of_what_it_is(text: str, name: str) -> N
     assert counts == {name: 1}
 
 
-@pytest.mark.parametrize(("text", "name"), PERSONAL_ROWS)
+@rows(("text", "name"), PERSONAL_ROWS)
 def test_personal_data_is_masked_and_is_no_secret(text: str, name: str) -> None:
     """Personal data is found among both kinds of detectors, and by none of those for secrets."""
     whole = text.replace("⟦", "").replace("⟧", "")
@@ -81,7 +82,7 @@ def test_personal_data_is_masked_and_is_no_secret(text: str, name: str) -> None:
     assert mask(whole, SECRETS) == (whole, {})
 
 
-@pytest.mark.parametrize("text", CLEAN)
+@rows("text", CLEAN)
 def test_what_only_looks_alike_is_left_alone(text: str) -> None:
     """Numbers, dates, prices, sums, code, placeholders and prose stay as they are."""
     assert mask(text, ALL) == (text, {})
@@ -114,7 +115,7 @@ def test_an_access_key_and_the_secret_after_it_are_both_masked() -> None:
     assert mask(text, SECRETS)[0] == "[masked:aws_access_key],[masked:aws_secret_key]"
 
 
-@pytest.mark.parametrize("seed", range(40))
+@rows("seed", range(40))
 def test_masking_again_changes_nothing(seed: int) -> None:
     """A masked text has nothing left to mask, whatever was glued together."""
     chance = random.Random(seed)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from cells import rows
 from servers import Server, serving
 from starlette.types import Receive, Scope, Send
 from wire import head, tell
@@ -37,13 +38,13 @@ async def public() -> AsyncIterator[Server]:
         yield server
 
 
-@pytest.mark.parametrize("host", OURS)
+@rows("host", OURS)
 async def test_loopback_names_are_answered(server: Server, host: str) -> None:
     """A request to a loopback name is answered, with or without a port."""
     assert (await tell(server.port, head("GET", "/health/live", host=host))).status == 200
 
 
-@pytest.mark.parametrize("host", FOREIGN)
+@rows("host", FOREIGN)
 async def test_foreign_names_are_refused(server: Server, host: str | None) -> None:
     """A request to any other name, or to none, may come from a rebound DNS name and is refused, whatever it wants."""
     for request in (head("GET", "/v1/reason?input=hi", host=host), head("GET", "/", host=host)):
@@ -89,8 +90,8 @@ async def test_a_link_to_the_page_may_stand_anywhere(server: Server, site: str) 
     assert "frame-ancestors 'none'" in followed.headers["content-security-policy"]
 
 
-@pytest.mark.parametrize("site", ["cross-site", "same-site"])
-@pytest.mark.parametrize("path", ["/v1/reason?input=hi", "/v1/runs/x", "/api/experiments", "/health/", "//"])
+@rows("site", ["cross-site", "same-site"])
+@rows("path", ["/v1/reason?input=hi", "/v1/runs/x", "/api/experiments", "/health/", "//"])
 async def test_a_link_starts_nothing(server: Server, site: str, path: str) -> None:
     """Following a link from another site to anything but the page is refused, and starts no race."""
     assert server.journal is not None
@@ -105,7 +106,7 @@ async def test_a_public_server_has_other_guards(public: Server) -> None:
     assert (await tell(public.port, request)).status == 200
 
 
-@pytest.mark.parametrize("path", ["/", "/health/live", "/nowhere", "/v1/reason", "/console/nothing.js"])
+@rows("path", ["/", "/health/live", "/nowhere", "/v1/reason", "/console/nothing.js"])
 async def test_every_answer_has_the_security_headers(server: Server, path: str) -> None:
     """Each answer, an error too, forbids sniffing, foreign scripts, frames and referrers."""
     headers = (await server.client.get(path)).headers
@@ -122,7 +123,7 @@ async def test_a_valid_request_id_is_kept(server: Server, given: str) -> None:
     assert (await server.client.get("/health/live", headers={"X-Request-ID": given})).headers["x-request-id"] == given
 
 
-@pytest.mark.parametrize("given", [b"", b"x" * 129, b"a b", b"a\tb", b"<script>", b"\xe9", b"a\xff"])
+@rows("given", [b"", b"x" * 129, b"a b", b"a\tb", b"<script>", b"\xe9", b"a\xff"])
 async def test_another_request_id_is_replaced(server: Server, given: bytes) -> None:
     """A request id that could do harm in a log is replaced by one of ours."""
     answer = await server.client.get("/health/live", headers=[(b"X-Request-ID", given)])

@@ -5,7 +5,7 @@ import re
 from typing import Any, Final, get_args
 
 import msgspec
-import pytest
+from cells import rows
 from msgspec.structs import replace
 
 from app.events import (
@@ -82,27 +82,27 @@ def hold_framing(block: bytes, name: str, seq: int) -> dict[str, Any]:
     return data
 
 
-@pytest.mark.parametrize("payload", PAYLOADS, ids=lambda payload: NAMES[type(payload)])
+@rows("payload", PAYLOADS)
 def test_framing(payload: Payload) -> None:
     """Every event is its name, its id, one line of ASCII data and a blank line, ended by LF alone."""
     data = hold_framing(frame(RUN, 17, payload), NAMES[type(payload)], 17)
     assert data == msgspec.to_builtins(payload)
 
 
-@pytest.mark.parametrize("payload", PAYLOADS, ids=lambda payload: NAMES[type(payload)])
+@rows("payload", PAYLOADS)
 def test_parse_reads_what_frame_wrote(payload: Payload) -> None:
     """A reader that re-encodes a log gets back name, number and every field."""
     assert parse(frame(RUN, 3, payload)) == (NAMES[type(payload)], 3, msgspec.to_builtins(payload))
 
 
-@pytest.mark.parametrize(("text", "read"), TEXTS, ids=range(len(TEXTS)))
+@rows(("text", "read"), TEXTS)
 def test_texts_in_a_whole_answer(text: str, read: str) -> None:
     """Whatever a model says, an answer stays one valid event and loses no more than NUL and lone surrogates."""
     payload = FinalAnswer("slow", True, text, None, "unopposed")
     assert hold_framing(frame(RUN, 4, payload), "final", 4)["text"] == read
 
 
-@pytest.mark.parametrize(("text", "read"), TEXTS, ids=range(len(TEXTS)))
+@rows(("text", "read"), TEXTS)
 def test_texts_in_a_delta(text: str, read: str) -> None:
     """A delta carries the same text as the answer it is part of."""
     block = delta_frames(RUN, 9, "fast", [("answer", clean(text))])[0].encode("ascii")
@@ -110,7 +110,7 @@ def test_texts_in_a_delta(text: str, read: str) -> None:
     assert parse(block) == ("delta", 9, {"lane": "fast", "kind": "answer", "text": read})
 
 
-@pytest.mark.parametrize(("text", "read"), TEXTS, ids=range(len(TEXTS)))
+@rows(("text", "read"), TEXTS)
 def test_clean_is_stable(text: str, read: str) -> None:
     """Cleaning twice is cleaning once, and what is clean can be stored as UTF-8."""
     assert clean(clean(text)) == clean(text) == read

@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
+from cells import rows
 from journals import Underway
 from pasts import EPOCH, Site, closing, lane, opening, parts_over, past
 from servers import serving
@@ -32,7 +33,7 @@ async def test_feedback_is_masked(past: Site) -> None:
         assert KEY not in str(await connection.fetch("SELECT * FROM feedback"))
 
 
-@pytest.mark.parametrize(("mode", "kept"), [("full", True), ("redacted", False), ("hash_only", False), ("none", False)])
+@rows(("mode", "kept"), [("full", True), ("redacted", False), ("hash_only", False), ("none", False)])
 def test_a_remark_is_kept_like_a_label(mode: Any, kept: bool) -> None:
     """Personal data in it stay under `full` alone; its other words stay in every mode."""
     said = Redactor(mode, 1000).remark(f"right, says {MAIL} with {KEY}")

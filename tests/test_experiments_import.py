@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cells import rows
 from pasts import Site, past
 
 from app.experiments.feedback import Feedback
@@ -65,7 +66,7 @@ def test_an_id_is_a_uuid_of_version_7(moment: str | None) -> None:
     assert opening.created_at.date() == expected
 
 
-@pytest.mark.parametrize(
+@rows(
     ("line", "told"),
     [
         (b"nonsense", "line 2: JSON is malformed"), (b"[]", "line 2: Expected"),

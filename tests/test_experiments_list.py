@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from cells import rows
 
 from app.errors import MalformedRequest
 from app.experiments.list import Filters, Position, decode_cursor, encode_cursor, list_runs, only, parse_fields
@@ -36,7 +37,7 @@ def test_a_cursor_comes_back_exactly(at: datetime) -> None:
     assert decode_cursor(cursor, ALL) == Position(at, RUN_ID)
 
 
-@pytest.mark.parametrize("cursor", ["", "x", "A" * 39, "A" * 41, "A" * 39 + "=", "A" * 39 + "\n", "é" * 40, "f" * 40])
+@rows("cursor", ["", "x", "A" * 39, "A" * 41, "A" * 39 + "=", "A" * 39 + "\n", "é" * 40, "f" * 40])
 def test_a_bad_cursor_is_refused(cursor: str) -> None:
     """A cursor that we cannot have given out is a malformed request, never a crash."""
     with pytest.raises(MalformedRequest, match="cursor"):
@@ -100,7 +101,7 @@ def test_only_the_fields_asked_for_are_shown() -> None:
     assert only(page, parse_fields(None)) == page
 
 
-@pytest.mark.parametrize("text", ["", "run_id,", "nonsense", "run_id,run_id", "payload", "lanes.fast", " run_id"])
+@rows("text", ["", "run_id,", "nonsense", "run_id,run_id", "payload", "lanes.fast", " run_id"])
 def test_unknown_fields_are_refused(text: str) -> None:
     """A field that no record has is refused by name, with those there are."""
     with pytest.raises(MalformedRequest, match="fields: a comma list, without repetition, of run_id"):

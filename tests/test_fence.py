@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from cells import rows
 from redises import answering
 
 from app.postgres.fence import Fenced, install
@@ -18,7 +19,7 @@ def head(kind: bytes, length: int) -> bytes:
     return struct.pack("!ci", kind, length)
 
 
-@pytest.mark.parametrize(
+@rows(
     "reply",
     [
         head(b"R", -1) + bytes(60),
@@ -38,7 +39,7 @@ async def test_noise_ends_the_connection(reply: bytes) -> None:
                     pass
 
 
-@pytest.mark.parametrize("size", [1, 2, 3, 5, 7, 64])
+@rows("size", [1, 2, 3, 5, 7, 64])
 def test_pieces(size: int) -> None:
     """Sound messages are sound in whatever pieces they come; the first byte that is not is found behind them."""
     fence: Any = Fenced.__new__(Fenced)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cells import rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -120,7 +121,7 @@ def test_white_space_at_ends_and_unicode_form_do_not_matter(lines: list[str], en
     assert fingerprint(asked(written)) == fingerprint(asked("\n".join(lines)))
 
 
-@pytest.mark.parametrize(
+@rows(
     ("one", "other"),
     [("a b", "a  b"), ("if x:\n  y", "if x:\ny"), ("a\n\nb", "a\nb"), ("A", "a"), ("fi", "\ufb01"), ("x2", "x\u00b2")],
 )
@@ -129,7 +130,7 @@ def test_white_space_within_and_lookalikes_matter(one: str, other: str) -> None:
     assert fingerprint(asked(one)) != fingerprint(asked(other))
 
 
-@pytest.mark.parametrize(
+@rows(
     "changed",
     [
         asked("Why not?"),

@@ -3,6 +3,7 @@
 from typing import Final
 
 import pytest
+from cells import rows
 from servers import serving
 from tails import SHORT, ask, lanes
 from wire import valid_stream
@@ -21,7 +22,7 @@ def noted(share: float, *runs: tuple[int | None, int | None], now: float = 0.0) 
     return governor
 
 
-@pytest.mark.parametrize(
+@rows(
     ("share", "runs", "allows"),
     [
         (0.5, [], True),

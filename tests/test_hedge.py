@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import pytest
+from cells import rows
 from clock import jump
 from fake_openai import Reply, fake_openai, say
 from fake_openai import event as sse
@@ -121,7 +122,7 @@ def test_thinking_speaks() -> None:
     assert len(items) == 3
 
 
-@pytest.mark.parametrize(
+@rows(
     "poor",
     [[0.1, said(" \n"), 9.0, said("late")], [0.1, STOP], [0.1, ModelError("e", "failed")], [0.1, Usage(1), 9.0, STOP]],
 )
@@ -216,7 +217,7 @@ QUESTION_TOKENS: Final = 6
 
 
 # What the second attempt says before the lane ends, and what the lane then used.
-@pytest.mark.parametrize(
+@rows(
     ("script", "outcome", "usage"),
     [
         ([said("42"), Usage(9, 1, 0, 4, "reported"), STOP], "completed", Usage(18, 1, 0, 4, "estimated")),

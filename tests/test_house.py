@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
+from cells import rows
 from packaging.requirements import Requirement
 from packaging.version import Version
 
@@ -172,7 +173,7 @@ def test_the_version_is_one() -> None:
     assert app.__version__ == PROJECT["version"]
 
 
-@pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.name)
+@rows("lock", LOCKS)
 def test_a_lock_file_holds_pinned_and_hashed_requirements_only(lock: Path) -> None:
     """Every requirement of a lock file has one version and a hash, and none has an address or an option."""
     text = lock.read_text().replace("\\\n", " ")

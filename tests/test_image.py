@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from cells import rows
 from dockerfiles import ROOT, labels, last_stage, pip_installs, sent, settings, steps
 from packaging.requirements import Requirement
 from redises import answering, free_port
@@ -92,7 +93,7 @@ def test_what_is_copied_is_there_and_sent() -> None:
     assert [str(file) for file in files if not file.is_file() or not sent(str(file.relative_to(ROOT)))] == []
 
 
-@pytest.mark.parametrize(
+@rows(
     "path",
     [
         ".git/config",

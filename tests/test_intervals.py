@@ -1,11 +1,12 @@
 """Wilson's interval for a share."""
 
 import pytest
+from cells import rows
 
 from app.experiments.intervals import Share, wilson, z_of
 
 
-@pytest.mark.parametrize(
+@rows(
     ("hits", "n", "low", "high"),
     [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)],
 )

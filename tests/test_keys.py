@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import replace
 
 import pytest
+from cells import rows
 from keyring import SEAL, MemoryKeys
 
 from app.admission.addresses import client_address, parse_networks
@@ -238,7 +239,7 @@ def test_addresses_without_number_take_bounded_memory() -> None:
 TRUSTED = parse_networks("10.0.0.0/8, ::1")
 
 
-@pytest.mark.parametrize(
+@rows(
     ("peer", "forwarded", "client"),
     [
         ("192.0.2.1", ["203.0.113.9"], "192.0.2.1"),  # whoever connects directly says what they like
@@ -265,9 +266,7 @@ def test_without_trusted_proxies_nobody_is_believed() -> None:
     assert client_address("10.0.0.1", ["203.0.113.9"], parse_networks("")) == "10.0.0.1"
 
 
-@pytest.mark.parametrize(
-    "text", ["https://a.example/", "a.example", "*, https://a.example", "https://A.example", "null"]
-)
+@rows("text", ["https://a.example/", "a.example", "*, https://a.example", "https://A.example", "null"])
 def test_what_is_no_origin_is_refused(text: str) -> None:
     """A list of origins that no browser would send, or `*` among others, is refused at the start."""
     with pytest.raises(ValueError, match=r"origin|\*"):

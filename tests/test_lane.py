@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 import pytest
+from cells import rows
 from clock import jump
 from msgspec.structs import replace
 from races import ALICE, Event, Fake, events, question, said
@@ -95,7 +96,7 @@ def hear(*steps: Step, deadline_s: float = 100.0, **changes: float) -> Heard:
 # -- timers
 
 
-@pytest.mark.parametrize(
+@rows(
     ("steps", "deadline_s", "reason", "after_s"),
     [
         ([FOREVER], 100.0, "first_token_timeout", 2.0),
@@ -152,10 +153,9 @@ def test_a_model_that_stops_thinking_is_idle() -> None:
     assert heard.end.ttft_ms is None
 
 
-@pytest.mark.parametrize(
+@rows(
     "nothing",
     [answer(""), answer(" ", "\n\t"), answer("\u2003\u2028\xa0"), [], thinking(" "), REPORTED],
-    ids=["empty", "white", "wide white", "no piece", "white thinking", "usage"],
 )
 def test_no_first_token(nothing: Item) -> None:
     """White space, empty pieces and frames without text never count as a first token."""
@@ -175,7 +175,7 @@ def test_white_space_before_the_first_token_is_passed_on() -> None:
 # -- the end of a model's stream
 
 
-@pytest.mark.parametrize(
+@rows(
     ("steps", "how"),
     [
         ([answer("a"), STOP], ("completed", None)),
@@ -251,7 +251,7 @@ def test_text_is_what_was_said() -> None:
 # -- usage
 
 
-@pytest.mark.parametrize(
+@rows(
     ("steps", "usage"),
     [
         ([answer("a"), REPORTED, STOP], REPORTED),

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 import pytest
+from cells import rows
 from clock import jump
 from journals import MemoryJournal
 from msgspec import structs
@@ -32,7 +33,7 @@ SLOW: Final = "scripted:slow?first=0.2&gap=0&tokens=3"
 
 # Steps from closed with LIMITS: `+` and `-` what began now answered, or failed; `o` and `x` what began at 0;
 # `?` asked and let through, `!` asked and refused, `b` the last probe was broken off, a number: so many seconds pass.
-@pytest.mark.parametrize(
+@rows(
     ("steps", "state"),
     [
         ("", "closed"),
@@ -108,7 +109,7 @@ PATIENCE: Final = Patience({"fast": OWN.fast, "slow": OWN.slow}, OWN.deadline_s)
 HASTY: Final = LaneAsk("m", timeout_s=0.1, first_token_timeout_s=0.1, idle_timeout_s=0.1, max_output_tokens=1)
 
 
-@pytest.mark.parametrize(
+@rows(
     ("outcome", "reason", "fault", "fault_of_hasty"),
     [
         ("completed", None, False, False),

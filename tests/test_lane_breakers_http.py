@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-import pytest
+from cells import rows
 from fake_openai import Reply, behave, error, fake_openai
 from servers import Server, eventually, serving
 from tails import SHORT, ask, lanes, started
@@ -70,7 +70,7 @@ async def test_holding_one() -> None:
         assert (await state(server))["state"] == "open"
 
 
-@pytest.mark.parametrize(
+@rows(
     ("name", "body", "status", "code"),
     [
         ("nothing", {"state": "open"}, 404, "breaker_not_found"),

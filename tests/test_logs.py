@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cells import rows
 
 from app import logs, trail
 from app.errors import TandemError
@@ -74,7 +75,7 @@ async def _told_later() -> dict[str, Any]:
     return told("hello")
 
 
-@pytest.mark.parametrize(
+@rows(
     ("sent", "traced", "expected"),
     [
         (True, False, (TRACE, PARENT, True)),

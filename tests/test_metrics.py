@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
+from cells import rows
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from servers import Server, serving
@@ -257,7 +258,7 @@ async def test_token_opens_the_numbers_and_nothing_else(dsn: str, path: str) -> 
             assert (await server.client.get(other, headers=shown)).status_code == 401
 
 
-@pytest.mark.parametrize(
+@rows(
     ("host", "token", "status"),
     [("127.0.0.1", TOKEN, 200), ("0.0.0.0", TOKEN, 401), ("0.0.0.0", None, 200), ("127.0.0.1", None, 200)],
 )

@@ -5,6 +5,7 @@ import random
 from dataclasses import dataclass
 
 import pytest
+from cells import rows
 
 from app.telemetry.scale import BUCKETS, bucket_of, ms_of
 from app.telemetry.series import Series
@@ -41,8 +42,8 @@ def test_a_bucket_stands_for_its_times_within_one_percent() -> None:
     assert (bucket_of(0.0), bucket_of(1e12)) == (0, BUCKETS - 1)
 
 
-@pytest.mark.parametrize("spread", [0.01, 0.3, 1.0, 2.5])
-@pytest.mark.parametrize("n", [1, 2, 3, 7, 100, 5000])
+@rows("spread", [0.01, 0.3, 1.0, 2.5])
+@rows("n", [1, 2, 3, 7, 100, 5000])
 def test_percentiles_are_within_two_percent_of_the_exact_ones(n: int, spread: float) -> None:
     """p50, p95 and p99 of the same data differ by less than 2 %, however few they are and however far apart."""
     chance, series, windows = random.Random(n), Series(), Windows(Clock())

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from cells import rows
 from prometheus_client.parser import text_string_to_metric_families
 from servers import serving
 
@@ -100,7 +101,7 @@ def test_every_alert_says_how_bad_for_how_long_and_where_to_read() -> None:
         assert rule["annotations"]["runbook_url"] == f"RUNBOOK.md#alert-{rule['alert'].lower()}"
 
 
-@pytest.mark.parametrize("alert", [rule["alert"] for rule in rules()])
+@rows("alert", [rule["alert"] for rule in rules()])
 def test_every_alert_has_its_section(alert: str) -> None:
     """RUNBOOK.md has a section for each alert, with the four words, in order."""
     _, heading, rest = RUNBOOK.partition(f"\n### Alert: {alert}\n")

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
+from cells import rows
 from fake_openai import CUT, DONE, HANG, FakeOpenAI, Reply, Step, error, event, fake_openai, say
 from openai_dialects import COUNT, COUNTED, DIALECTS, EMPTY_FINISH, HELLO, HI, STOP, Told, told
 
@@ -48,8 +49,8 @@ async def ask(fake: FakeOpenAI, reply: Reply, prompt: Prompt = PROMPT) -> tuple[
     return told(items, failure), failure
 
 
-@pytest.mark.parametrize("name", DIALECTS)
-@pytest.mark.parametrize("chunked", [True, False])
+@rows("name", DIALECTS)
+@rows("chunked", [True, False])
 async def test_dialect_on_the_wire(fake: FakeOpenAI, name: str, chunked: bool) -> None:
     """A dialect comes to the same answer over a real connection, one byte in a write."""
     body, expected = DIALECTS[name]
@@ -72,7 +73,7 @@ BROKEN: dict[str, tuple[tuple[Step, ...], Told]] = {
 }
 
 
-@pytest.mark.parametrize("name", BROKEN)
+@rows("name", BROKEN)
 async def test_cut(fake: FakeOpenAI, name: str) -> None:
     """A connection that breaks before the model's end marker makes an incomplete answer; after it, a whole one."""
     steps, expected = BROKEN[name]
@@ -96,7 +97,7 @@ STATUSES = {
 }
 
 
-@pytest.mark.parametrize("status", STATUSES)
+@rows("status", STATUSES)
 async def test_http_error(fake: FakeOpenAI, status: int) -> None:
     """An HTTP error has its own reason and says whether asking again may help."""
     _, failure = await ask(fake, error(status))
@@ -111,7 +112,7 @@ async def test_redirect_keeps_the_key(fake: FakeOpenAI) -> None:
     assert [request.path for request in fake.received] == ["/v1/chat/completions"]
 
 
-@pytest.mark.parametrize(
+@rows(
     "text",
     [f"Incorrect API key provided: {KEY}.", "sk-other-key-12345 is wrong", "Bearer abc.def", "at https://me:pw@host/"],
 )
@@ -151,7 +152,7 @@ JSON: dict[str, tuple[Any, Told]] = {
 }
 
 
-@pytest.mark.parametrize("name", JSON)
+@rows("name", JSON)
 async def test_not_streamed(fake: FakeOpenAI, name: str) -> None:
     """A server that does not stream is understood: its whole answer is one piece, its error an error."""
     value, expected = JSON[name]
@@ -287,7 +288,7 @@ async def test_a_reader_that_is_behind(fake: FakeOpenAI) -> None:
     assert told(items) == Told("ab", finish="stop")
 
 
-@pytest.mark.parametrize("url", ["", "localhost:8000", "ftp://host/v1", "http://", "http://[::1"])
+@rows("url", ["", "localhost:8000", "ftp://host/v1", "http://", "http://[::1"])
 def test_bad_base_url(url: str) -> None:
     """A base URL that is none is refused when the model is opened."""
     with pytest.raises(ValueError, match="base URL"):

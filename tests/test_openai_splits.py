@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 import pytest
+from cells import rows
 from fake_openai import DONE, event, say
 from openai_dialects import COUNT, DIALECTS, HI, Told, told
 
@@ -24,7 +25,7 @@ def fold(parts: Iterable[bytes]) -> Told:
     return told(items, reading.failure)
 
 
-@pytest.mark.parametrize("name", DIALECTS)
+@rows("name", DIALECTS)
 def test_dialect(name: str) -> None:
     """A dialect comes to the same answer in one read, split in two at any byte, and byte by byte."""
     body, expected = DIALECTS[name]

@@ -5,6 +5,7 @@ from random import Random
 from statistics import mean, pstdev
 
 import pytest
+from cells import rows
 
 from app.experiments import bootstrap
 from app.experiments.bootstrap import Cluster, clustered, difference
@@ -25,13 +26,13 @@ def test_published_example() -> None:
     assert mcnemar(7, 1, 21)[3:] == found[3:]
 
 
-@pytest.mark.parametrize("discordant", [0, 1, 10, 400])
+@rows("discordant", [0, 1, 10, 400])
 def test_even(discordant: int) -> None:
     """Equal numbers on both sides are no evidence."""
     assert mcnemar(discordant, discordant, 1000).p_exact == 1.0
 
 
-@pytest.mark.parametrize(("one", "other"), [(0, 5), (3, 12), (40, 71), (150, 86)])
+@rows(("one", "other"), [(0, 5), (3, 12), (40, 71), (150, 86)])
 def test_binomial(one: int, other: int) -> None:
     """The p-value is twice the tail of a fair coin, however it is summed."""
     tail = sum(math.comb(one + other, k) for k in range(min(one, other) + 1)) / 2 ** (one + other)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import uvloop
+from cells import rows
 from raw_upstream import CLOSE, REQUEST, RESET, RawUpstream, Step, raw_upstream
 from yarl import URL
 
@@ -358,7 +359,7 @@ ON_UVLOOP: dict[str, Case] = {
 }
 
 
-@pytest.mark.parametrize("name", ON_UVLOOP)
+@rows("name", ON_UVLOOP)
 def test_on_the_loop_of_production(name: str) -> None:
     """The same holds on uvloop, whose transports are not asyncio's."""
 

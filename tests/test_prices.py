@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from cells import rows
 from entries import EPOCH, lane, opening
 from genai_prices import Usage as ListUsage
 from genai_prices import __version__, calc_price
@@ -111,8 +112,8 @@ def prices_file(tmp_path: Path, content: Any) -> Path:
     return path
 
 
-@pytest.mark.parametrize("usage", USAGES, ids=str)
-@pytest.mark.parametrize(("model", "base_url", "name", "provider"), MODELS)
+@rows("usage", USAGES)
+@rows(("model", "base_url", "name", "provider"), MODELS)
 def test_a_list_price_is_exact(
     model: str, base_url: str | None, name: str, provider: str, usage: tuple[int, int, int]
 ) -> None:
@@ -127,7 +128,7 @@ def test_a_list_price_is_exact(
     assert tariff.cost(Usage(given, out, None, cached, "reported")) == int(nano)
 
 
-@pytest.mark.parametrize(("model", "base_url"), NO_LIST_PRICE)
+@rows(("model", "base_url"), NO_LIST_PRICE)
 def test_a_model_without_a_list_price_is_unknown(model: str, base_url: str | None) -> None:
     """No price is guessed from a name: not for local models, unknown hosts, or prices that are no single number."""
     assert lookup(model, base_url) is None

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
+from cells import rows
 from purses import A_DOLLAR_AN_HOUR, A_SET_CLOCK, NOW, TWO_A_DAY, USD, Memory, Shared, hold
 from redises import RedisServer
 
@@ -135,7 +136,7 @@ async def test_a_day_slides_by_hours(purse: SharedPurse) -> None:
     assert await purse.reserve(hold(1, A_DOLLAR_AN_HOUR, TWO_A_DAY), NOW + 25 * 3600) is None
 
 
-@pytest.mark.parametrize(("most", "amount"), [(NANO, NANO + 1), (0, 0)])
+@rows(("most", "amount"), [(NANO, NANO + 1), (0, 0)])
 async def test_what_never_fits_is_told_so(purse: SharedPurse, most: int, amount: int) -> None:
     """Nobody is told to wait for what is never allowed: more than a limit, and anything where nothing is."""
     short = await purse.reserve(hold(amount, Limit("usd", "hour", most)), NOW)

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
+from cells import rows
 from redises import RedisServer
 
 from app.admission.allowance import Allowances, Defaults, parse_endpoints, parse_limits
@@ -212,7 +213,7 @@ async def test_no_request_waits_twice() -> None:
     assert away.asked == 2
 
 
-@pytest.mark.parametrize(
+@rows(
     ("text", "fault"),
     [
         ("100", "not a limit"),
@@ -227,7 +228,7 @@ def test_a_wrong_limit_is_told(text: str, fault: str) -> None:
         parse_limits(text)
 
 
-@pytest.mark.parametrize("text", ["nowhere: 1 requests/hour", "reason", "reason: 1 usd/hour", "reason:; reason:"])
+@rows("text", ["nowhere: 1 requests/hour", "reason", "reason: 1 usd/hour", "reason:; reason:"])
 def test_a_wrong_endpoint_is_told(text: str) -> None:
     """A setting that names no endpoint, one twice, or limits its money, is refused."""
     with pytest.raises(ValueError, match="endpoint"):

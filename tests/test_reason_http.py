@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+from cells import rows
 from entries import EPOCH, opening
 from filing import filed
 from servers import FAST, SLOW, Server, assert_quiet, eventually, serving
@@ -74,7 +75,7 @@ OUTCOMES = {
 }
 
 
-@pytest.mark.parametrize("status", OUTCOMES)
+@rows("status", OUTCOMES)
 async def test_an_answer_without_a_stream_tells_the_same(status: str) -> None:
     """With `stream: false` the same events come as one object, 200 whatever the outcome."""
     async with serving() as server:

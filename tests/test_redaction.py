@@ -6,6 +6,7 @@ from typing import Any, Literal, get_args
 
 import msgspec
 import pytest
+from cells import rows
 from entries import EPOCH, attachment, lane, opening, question
 
 from app.events import Agreement, Usage
@@ -105,7 +106,7 @@ def test_none_leaves_no_text() -> None:
     assert (fast.text, fast.thinking, fast.end.message, slow.end.message) == ("", "", "", None)
 
 
-@pytest.mark.parametrize("mode", MODES)
+@rows("mode", MODES)
 def test_the_log_is_kept_as_streamed_or_not_at_all(mode: Content) -> None:
     """The log and its times are untouched under full and redacted, and empty otherwise."""
     entry = redacted(mode, SAMPLE)
@@ -113,7 +114,7 @@ def test_the_log_is_kept_as_streamed_or_not_at_all(mode: Content) -> None:
     assert (entry.log, entry.at_ms) == kept
 
 
-@pytest.mark.parametrize("mode", MODES)
+@rows("mode", MODES)
 def test_labels_are_kept_masked(mode: Content) -> None:
     """Labels and tags stay in every mode, masked; personal data stays in them under full alone."""
     labels = redacted(mode, start("What?")).question.labels
@@ -121,8 +122,8 @@ def test_labels_are_kept_masked(mode: Content) -> None:
     assert labels == Labels("exp [masked:aws_access_key]", variant, None, ("plain", "[masked:aws_access_key]"))
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("kind", ENTRIES)
+@rows("mode", MODES)
+@rows("kind", ENTRIES)
 def test_no_secret_leaves_a_redactor(mode: Content, kind: str) -> None:
     """A secret is in no part of an entry, the streamed log excepted."""
     entry = redacted(mode, ENTRIES[kind])
@@ -130,9 +131,9 @@ def test_no_secret_leaves_a_redactor(mode: Content, kind: str) -> None:
     assert KEY.encode() not in msgspec.msgpack.encode(bare)
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("kind", ENTRIES)
-@pytest.mark.parametrize("max_chars", [64, 100, 10_000])
+@rows("mode", MODES)
+@rows("kind", ENTRIES)
+@rows("max_chars", [64, 100, 10_000])
 def test_redacting_again_changes_nothing(mode: Content, kind: str, max_chars: int) -> None:
     """A second pass gives the same entry, its notes included."""
     once = redacted(mode, ENTRIES[kind], max_chars)
@@ -140,8 +141,8 @@ def test_redacting_again_changes_nothing(mode: Content, kind: str, max_chars: in
     assert redacted(mode, ENTRIES[kind], max_chars) == once
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("kind", ENTRIES)
+@rows("mode", MODES)
+@rows("kind", ENTRIES)
 def test_a_redacted_entry_can_be_encoded(mode: Content, kind: str) -> None:
     """What comes out survives encoding and decoding, and holds neither NUL nor surrogates."""
     entry = redacted(mode, ENTRIES[kind])

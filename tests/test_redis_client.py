@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
+from cells import rows
 from redises import RedisServer, answering, clients_of
 
 from app.errors import StartupError
@@ -183,7 +184,7 @@ async def test_closing_ends_an_opening() -> None:
             await waiting
 
 
-@pytest.mark.parametrize(
+@rows(
     "url",
     [
         "",
@@ -213,7 +214,7 @@ def test_a_wrong_address_is_refused_at_the_start(url: str) -> None:
     assert caught.value.__suppress_context__
 
 
-@pytest.mark.parametrize(
+@rows(
     "url",
     [
         "redis://host",

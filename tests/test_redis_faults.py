@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 
 import pytest
+from cells import rows
 from redises import RedisServer, answering, clients_of
 
 from app.answers.level import Stored
@@ -117,7 +118,7 @@ async def test_each_fault_ends_in_time_and_heals(fault: Fault, redis_server: Red
     assert await clients_of(redis_server, 0) == 0
 
 
-@pytest.mark.parametrize(
+@rows(
     "reply",
     [
         b"",
@@ -136,7 +137,6 @@ async def test_each_fault_ends_in_time_and_heals(fault: Fault, redis_server: Red
         b"-MOVED nonsense\r\n",
         b"-\r\n",
     ],
-    ids=lambda reply: repr(reply[:20]),
 )
 async def test_bytes_that_are_no_reply_are_an_error(reply: bytes) -> None:
     """What is cut short, no Redis, or not what was asked for, is RedisUnavailable in time and nothing else."""

@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from cells import rows
 from clock import jump
 from journals import MemoryJournal
 from msgspec.structs import replace
@@ -223,7 +224,7 @@ def test_acceptable() -> None:
     assert named(jump(accepted()), "done")[0]["reason"] == "accepted"
 
 
-@pytest.mark.parametrize("slow", ["error", "hang", "cut", "empty", "refuse"])
+@rows("slow", ["error", "hang", "cut", "empty", "refuse"])
 def test_not_kept(slow: str) -> None:
     """A run without a verified answer leaves nothing to be told again."""
 

@@ -3,7 +3,7 @@
 import itertools
 from typing import Any, get_args
 
-import pytest
+from cells import rows
 from clock import jump
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -64,9 +64,9 @@ def check(log: bytes, closing: Closing, live: bytes, at: int, cause: Cause) -> N
     }
 
 
-@pytest.mark.parametrize("cause", CAUSES)
-@pytest.mark.parametrize("slow", SLOW)
-@pytest.mark.parametrize("fast", FAST)
+@rows("cause", CAUSES)
+@rows("slow", SLOW)
+@rows("fast", FAST)
 def test_cut_anywhere(fast: str, slow: str, cause: Cause) -> None:
     """Stopped behind any of its events, a replay ends as the rules of a race have it."""
 

@@ -7,6 +7,7 @@ from typing import Any
 import entries
 import httpx
 import pytest
+from cells import rows
 from servers import serving
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -123,7 +124,7 @@ async def test_the_last_event_tells_how_a_request_fared(
     assert (line["status"], line["http_status"]) == (status, 200)
 
 
-@pytest.mark.parametrize(
+@rows(
     ("status", "reason", "source", "slow", "expected"),
     [
         ("running", None, "live", True, None),

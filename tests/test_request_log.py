@@ -10,6 +10,7 @@ import entries
 import httpx
 import pytest
 import pytest_asyncio
+from cells import rows
 from fastapi import FastAPI
 from filing import filed
 from servers import serving
@@ -254,7 +255,7 @@ async def test_no_stranger_sees_a_request(log: Log) -> None:
         assert await log.ids(stranger, **params) == []
 
 
-@pytest.mark.parametrize(
+@rows(
     ("name", "value"),
     [
         ("status", "failed"), ("status", ""), ("source", "import"), ("fingerprint", "f"), ("fingerprint", "F" * 64),

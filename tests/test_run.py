@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from cells import rows
 from clock import jump
 from races import ALICE, events, question, read
 
@@ -73,7 +74,7 @@ def log_of(run: Run) -> bytes:
 # -- appending
 
 
-@pytest.mark.parametrize("payload", [DRAFT, END, FINAL, DONE])
+@rows("payload", [DRAFT, END, FINAL, DONE])
 async def test_start_comes_first(payload: Any) -> None:
     """No event is appended before `start`."""
     run = new()
@@ -82,7 +83,7 @@ async def test_start_comes_first(payload: Any) -> None:
     assert len(run) == 0
 
 
-@pytest.mark.parametrize(
+@rows(
     ("before", "payload"),
     [
         ([START], START),

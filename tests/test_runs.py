@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine
 from typing import Any, Final
 
 import pytest
+from cells import rows
 from clock import jump
 from journals import MemoryJournal
 from races import (
@@ -182,8 +183,8 @@ async def test_a_short_deadline_ends_both_lanes() -> None:
     assert set(outcomes(log).values()) == {("timeout", "deadline")}
 
 
-@pytest.mark.parametrize("deadline_s", [0.001, 0.05, 0.1, 0.3, 2.0])
-@pytest.mark.parametrize("delay_s", [0.0, 0.09, 0.11, 0.49, 0.51, None])
+@rows("deadline_s", [0.001, 0.05, 0.1, 0.3, 2.0])
+@rows("delay_s", [0.0, 0.09, 0.11, 0.49, 0.51, None])
 def test_done_is_in_time(deadline_s: float, delay_s: float | None) -> None:
     """With lanes that do not stop and any journal, `done` comes within the deadline and a second."""
 
@@ -514,7 +515,7 @@ UNWRITABLE: Final[dict[str, tuple[list[Any], list[Any]]]] = {
 }
 
 
-@pytest.mark.parametrize("case", UNWRITABLE)
+@rows("case", UNWRITABLE)
 def test_a_fault_of_an_adapter(case: str) -> None:
     """An adapter that yields what no event can carry costs the run its success, not its one `done`."""
 

@@ -4,6 +4,7 @@ import asyncio
 from contextlib import aclosing
 
 import pytest
+from cells import rows
 
 from app.errors import ModelError
 from app.events import Usage
@@ -193,7 +194,7 @@ async def test_silent_scripts_say_what_they_should() -> None:
         assert len(items) == lists
 
 
-@pytest.mark.parametrize(
+@rows(
     ("name", "named"),
     [
         ("nonsense", "fast"),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cells import rows
 from processes import environment
 from servers import Server, eventually, serving
 from typer.testing import CliRunner, Result
@@ -165,7 +166,7 @@ async def test_a_race_exits_with_one_unless_all_have_an_answer(tandem: Tandem) -
     assert (said.exit_code, "failed: '[bold]why[/bold]'" in said.stdout) == (1, True)
 
 
-@pytest.mark.parametrize(
+@rows(
     ("text", "words"),
     [("", "holds no question"), ('{"input": 1', "is no JSON"), ('{"a": 1}', "is none of"), ('{"tags": []}', "either")],
 )

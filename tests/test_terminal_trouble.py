@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from cells import rows
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
@@ -288,7 +289,7 @@ RECORD = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("width", [30, 80, 109, 200])
+@rows("width", [30, 80, 109, 200])
 def test_a_narrow_terminal_loses_no_number(width: int) -> None:
     """The list of runs says the same at every width: the id whole, the outcome, the times and the cost."""
     out = io.StringIO()

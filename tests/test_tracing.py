@@ -11,6 +11,7 @@ from typing import Any
 import entries
 import msgspec
 import pytest
+from cells import rows
 from collectors import Collector, collecting, values
 from fake_openai import fake_openai
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
@@ -270,7 +271,7 @@ def test_the_names_are_those_of_the_conventions() -> None:
     assert ours <= known
 
 
-@pytest.mark.parametrize(
+@rows(
     ("settings", "named"),
     [
         ({"trace_endpoint": "collector:4318"}, "TRACE_ENDPOINT"),

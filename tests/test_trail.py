@@ -2,7 +2,7 @@
 
 import asyncio
 
-import pytest
+from cells import rows
 from uuid_utils import uuid7
 
 from app import trail
@@ -19,7 +19,7 @@ def test_a_trace_is_read_as_w3c_writes_it() -> None:
     assert trace_of([f"01-{TRACE}-{PARENT}-01-more"], []) == Trace(TRACE, PARENT, True, "")
 
 
-@pytest.mark.parametrize(
+@rows(
     "parents",
     [
         [],
@@ -40,7 +40,7 @@ def test_what_is_no_trace_is_left_alone(parents: list[str]) -> None:
     assert trace_of(parents, ["a=1"]) is None
 
 
-@pytest.mark.parametrize("states", [["a=\x7f"], ["a=é"], ["a" * 513], ["a=1\r\nevil: 1"]])
+@rows("states", [["a=\x7f"], ["a=é"], ["a" * 513], ["a=1\r\nevil: 1"]])
 def test_a_state_that_is_unfit_is_dropped(states: list[str]) -> None:
     """What could not be sent on in a header, or is too long, does not spoil the trace."""
     assert trace_of([GOOD], states) == Trace(TRACE, PARENT, True, "")

@@ -3,7 +3,7 @@
 from itertools import product
 from typing import Final, get_args
 
-import pytest
+from cells import rows
 
 from app.errors import Outcome
 from app.events import Agreement, Change, Status
@@ -53,7 +53,7 @@ def standing(name: Standing) -> Outcome | None:
     return outcomes.get(name, name)  # type: ignore[arg-type]  # the other two are outcomes themselves
 
 
-@pytest.mark.parametrize(("fast", "slow"), TABLE)
+@rows(("fast", "slow"), TABLE)
 def test_table(fast: Standing, slow: Standing) -> None:
     """A run that nobody stops is settled as the table says."""
     expected = TABLE[fast, slow]
@@ -61,7 +61,7 @@ def test_table(fast: Standing, slow: Standing) -> None:
     assert found == (None if expected is None else Verdict(*expected))
 
 
-@pytest.mark.parametrize(("fast", "slow", "cause"), [(*pair, cause) for pair in TABLE for cause in STOPS])
+@rows(("fast", "slow", "cause"), [(*pair, cause) for pair in TABLE for cause in STOPS])
 def test_stopped(fast: Standing, slow: Standing, cause: Cause) -> None:
     """A stop settles every run at once; a fast answer that was shown then stands, a verified one prevails."""
     found = settle(state("fast", standing(fast), 1.0), state("slow", standing(slow), 2.0), cause)
@@ -99,7 +99,7 @@ def test_truth() -> None:
         assert (found.reason is None) == (found.status == "completed")
 
 
-@pytest.mark.parametrize(
+@rows(
     ("fast", "slow", "at", "status", "reason"),
     [
         ("timeout", "failed", (1.0, 2.0), "failed", "slow's reason"),
@@ -120,7 +120,7 @@ def test_the_last_lane_decides(
     assert found == Verdict(status, None, reason)
 
 
-@pytest.mark.parametrize(
+@rows(
     ("lane", "verdict", "expected"),
     [
         ("fast", None, "unverified"),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import pytest_asyncio
+from cells import rows
 from raw_upstream import raw_upstream
 from vertex_models import fake_vertex, fakes, load, open_vertex, tasks
 
@@ -108,7 +109,7 @@ async def shared() -> AsyncIterator[Shared]:
 
 
 @pytest.mark.asyncio(loop_scope="module")
-@pytest.mark.parametrize("name", FAILURES)
+@rows("name", FAILURES)
 async def test_failures(name: str, shared: Shared) -> None:
     """A failure has a stable reason, is tried again only where that is safe and useful, and shows no secret."""
     reason, outcome, retryable, asked = FAILURES[name]
@@ -216,7 +217,7 @@ async def test_nothing_is_asked_that_nobody_set() -> None:
     assert not fake.received[0].safety_settings
 
 
-@pytest.mark.parametrize(("word", "model", "budget", "level"), THINKING)
+@rows(("word", "model", "budget", "level"), THINKING)
 def test_thinking(word: str, model: str, budget: int | None, level: int | None) -> None:
     """`off` is the least that a model can do; other words are sent as they are."""
     access = VertexAccess("p", fast_thinking=word, slow_thinking="7", slow_thoughts=True)
@@ -224,7 +225,7 @@ def test_thinking(word: str, model: str, budget: int | None, level: int | None) 
     assert access.thinking_of(model, urgent=False) == (7, None, True)
 
 
-@pytest.mark.parametrize(
+@rows(
     ("chosen", "target"),
     [
         ({"location": "global"}, ("aiplatform.googleapis.com:443", True)),

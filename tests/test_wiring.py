@@ -1,6 +1,7 @@
 """The choices that the composition root makes."""
 
 import pytest
+from cells import rows
 from pydantic import SecretStr
 
 from app.errors import StartupError, UnknownModel
@@ -12,7 +13,7 @@ from app.wiring import models
 SCRIPTED = {"fast_model": "scripted:fast", "slow_model": "scripted:slow"}
 
 
-@pytest.mark.parametrize(
+@rows(
     ("own", "key"),
     [
         ({}, "shared"),
