@@ -20,6 +20,7 @@ from app.postgres.runs import RunStore
 from bench.proxy import Proxy
 
 _numbers = itertools.count()
+_spent: list[str] = []  # databases to drop when the next is made, on the same connection
 # What a test writes need not survive a power cut.
 FAST = {
     "fsync": "off",
@@ -120,16 +121,19 @@ def named(dsn: str, database: str) -> str:
 async def _database(server: EmbeddedPostgres, template: str) -> AsyncIterator[str]:
     """A database of its own for one test."""
     name = f"test_{next(_numbers)}"
+    gone = [f"DROP DATABASE {spent} WITH (FORCE)" for spent in _spent]
+    _spent.clear()
     # By files: the usual way, through the log, takes six times the processor time.
-    await execute(server.dsn, f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
+    await execute(server.dsn, *gone, f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
     yield named(server.dsn, name)
-    await execute(server.dsn, f"DROP DATABASE {name} WITH (FORCE)")
+    _spent.append(name)
 
 
-async def execute(dsn: str, statement: str) -> None:
-    """One statement on a connection of its own."""
+async def execute(dsn: str, *statements: str) -> None:
+    """Statements on a connection of their own."""
     connection = await asyncpg.connect(dsn)
     try:
-        await connection.execute(statement)
+        for statement in statements:
+            await connection.execute(statement)
     finally:
         await connection.close()

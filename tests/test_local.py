@@ -113,6 +113,7 @@ async def test_answers_one_after_the_other(model: local.LocalModel) -> None:
         assert text(await collect(model, asked("Say hello.", 2)))
 
 
+@pytest.mark.long
 async def test_deliberate_over_the_real_model(model: local.LocalModel) -> None:
     """Five samples of the real model make one answer, with their share and the sum of their usage."""
     items = await collect(deliberate.wrap("5", model), asked("What is the capital of France?", 12, urgent=False))
@@ -188,31 +189,24 @@ async def test_nothing_outlives_a_killed_parent(model: local.LocalModel) -> None
     assert await exits(pid, 2.0)
 
 
-async def test_one_child_for_all_its_holders() -> None:
-    """Two models of the same weights share a child, which ends with the last of them."""
+async def test_one_child_for_all_its_holders(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two models share a child, which gets none of the secrets in our environment and ends with the last of them."""
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-of-the-parent")
+    monkeypatch.setenv("DATABASE_URL", "postgresql://me:pw@host/db")
+    assert {"OPENAI_API_KEY", "DATABASE_URL"} & local_child._environment().keys() == set()
     one = open_local()
     other = local.open_model("smollm2", one._options)
     assert other.server is one.server
     child = await one.server.ready()
+    if sys.platform == "linux":
+        seen = environment_of(child.process.pid)
+        assert b"PATH=" in seen
+        assert b"sk-of-the-parent" not in seen
+        assert b"DATABASE_URL" not in seen
     await other.close()
     assert child.alive
     await one.close()
     assert await exits(child.process.pid, 2.0)
-
-
-async def test_no_secret_in_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The child gets none of the secrets in our environment."""
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-of-the-parent")
-    monkeypatch.setenv("DATABASE_URL", "postgresql://me:pw@host/db")
-    assert {"OPENAI_API_KEY", "DATABASE_URL"} & local_child._environment().keys() == set()
-    opened = open_local()
-    await opened.warm()
-    if sys.platform == "linux":
-        seen = environment_of((await opened.server.ready()).process.pid)
-        assert b"PATH=" in seen
-        assert b"sk-of-the-parent" not in seen
-        assert b"DATABASE_URL" not in seen
-    await opened.close()
 
 
 async def test_weights_that_do_not_load(tmp_path: Path) -> None:
