@@ -51,6 +51,8 @@ async def keyed(files_dsn: str) -> AsyncIterator[tuple[Process, str]]:
             "KEY_PEPPER": "5" * 64,
             "DATABASE_URL": files_dsn,
             "OPENAI_BASE_URL": upstream.base_url,
+            "MODELS_ALLOWED": "openai:*",
+            "UNPRICED_MODELS": "allow",
         }
         settings |= {"OPENAI_API_KEY": "none", "FAST_MODEL": "openai:ten", "SLOW_MODEL": "openai:five"}
         with fresh_home() as home, running(home, **settings) as process:
@@ -166,6 +168,7 @@ async def test_the_runs_have_no_fault(page: Page) -> None:
 async def test_one_run_has_no_fault(page: Page) -> None:
     """A run with its lanes, its moments as a table, its judgement and its record passes axe."""
     await ask(page, "How much, again?", slow="openai:rich")
+    await page.locator("#done").wait_for()
     await go(page, await page.locator("#done-run").get_attribute("href") or "", "#one-axis svg")
     await page.locator("#one-player summary").click()
     assert await faults(page) == []
