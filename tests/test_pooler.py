@@ -57,7 +57,9 @@ async def test_a_whole_server(pooled: str, dsn: str) -> None:
         done = (await ask(server)).text
         assert '"status":"completed"' in done
         await eventually(lambda: server.parts.readiness.audit()["chores"].get("days") == "ok", 5.0)
-        listed = (await server.client.get("/api/experiments")).json()["experiments"]
+        async with asyncio.timeout(5):
+            while not (listed := (await server.client.get("/api/experiments")).json()["experiments"]):  # noqa: ASYNC110  # nobody tells
+                await asyncio.sleep(0.02)  # its record is on its way
         exported = await server.client.get("/api/experiments/export", params={"format": "jsonl"})
         chores = server.parts.readiness.audit()["chores"]
     assert exported.status_code == 200

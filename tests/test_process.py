@@ -274,7 +274,9 @@ async def test_without_its_database_the_server_still_answers(home: Path, listens
         with running(home, DATABASE_URL=url) as server:
             async with talking_to(server) as http:
                 seen = await Listener(http, **QUICK).end()
-                health = (await http.get("/health/")).json()
+                async with asyncio.timeout(5):
+                    while (health := (await http.get("/health/")).json())["checks"]["database"] != told:  # noqa: ASYNC110  # nobody tells
+                        await asyncio.sleep(0.02)  # the first record has not been tried yet
             server.terminate()
             assert await seconds_to_exit(server) < 4
         migrated = None if listens else command(home, "migrate", DATABASE_URL=url)
@@ -283,7 +285,7 @@ async def test_without_its_database_the_server_still_answers(home: Path, listens
         "durable",
         [("done", "completed")],
     )
-    assert (health["status"], health["checks"]["database"]) == ("ok", told)
+    assert health["status"] == "ok"
     assert "not every record was stored before the end" in server.stderr
     assert "hidden" not in server.stderr + str(migrated)
     assert "Traceback" not in server.stderr + str(migrated)
