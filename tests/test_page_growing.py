@@ -1,0 +1,58 @@
+"""What a text that still grows is to who selects and copies it, and to who looks at it: what was written."""
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+import pytest_asyncio
+from browsers import needs_chromium
+from consoles import Console
+from playwright.async_api import Page
+from processes import Process, fresh_home, running
+
+pytestmark = [needs_chromium, pytest.mark.asyncio(loop_scope="session")]
+SENTENCE = "The quick brown fox (who never sleeps) jumps over it, and then it sat down. "
+TEXT = f"one\n\ntwo {SENTENCE * 5}\nthree {SENTENCE * 5}."
+# Let a text of a class of the page grow bit by bit up to a length, in a box of 400 pixels; `grown` lets it go on.
+GROW = """async ([kind, text, length]) => {
+  const { createAnswer } = await import("/console/ask/markdown.js");
+  const { createGrowing } = await import("/console/ask/growing.js");
+  const node = document.body.appendChild(document.createElement("div"));
+  node.className = `${kind} probe`;
+  node.dataset.placeholder = "";
+  node.style.width = "400px";
+  const show = kind === "answer" ? createAnswer(node).show : createGrowing(node);
+  let shown = 0;
+  window.grown = async (length) => {
+    while (shown < length) {
+      show(text.slice(0, (shown = Math.min(length, shown + 20))));
+      await new Promise((done) => requestAnimationFrame(done));
+    }
+    await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+  };
+  await window.grown(length);
+}"""
+COPIED = "() => { getSelection().selectAllChildren(document.querySelector('.probe')); return `${getSelection()}`; }"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Process]:
+    """A server that has the page."""
+    with fresh_home() as home, running(home) as process:
+        yield process
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def page(one_console: Console) -> AsyncIterator[Page]:
+    """The page of the server; a word of complaint in its console fails the test."""
+    async with one_console.lent() as lent:
+        yield lent
+        await lent.evaluate("document.querySelector('.probe')?.remove()")
+
+
+@pytest.mark.parametrize("kind", ["answer", "thinking-text"])
+async def test_a_copy_has_the_line_ends_that_were_written(page: Page, kind: str) -> None:
+    """Who copies thoughts, or a paragraph that still grows, gets no newline where a line ends only on the screen."""
+    text = TEXT if kind == "thinking-text" else SENTENCE * 5
+    await page.evaluate(GROW, [kind, text, len(text)])
+    assert await page.locator(".probe .line").count() > 4
+    assert await page.evaluate(COPIED) == text
