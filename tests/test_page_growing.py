@@ -56,3 +56,17 @@ async def test_a_copy_has_the_line_ends_that_were_written(page: Page, kind: str)
     await page.evaluate(GROW, [kind, text, len(text)])
     assert await page.locator(".probe .line").count() > 4
     assert await page.evaluate(COPIED) == text
+
+
+async def test_a_line_of_code_that_is_cut_is_one_line(page: Page) -> None:
+    """A line of code that is longer than a block may be is one line on the screen, while it comes and when it is whole."""
+    text = f"```\nfirst\n{'z' * 4500}\nlast\n```\nBehind.\n"
+    rows = """() => {
+      const code = document.querySelector(".probe code");
+      return Math.round(code.getBoundingClientRect().height / parseFloat(getComputedStyle(code).lineHeight));
+    }"""
+    await page.evaluate(GROW, ["answer", text, 4400])
+    assert await page.evaluate(rows) == 2
+    await page.evaluate("window.grown", len(text))
+    assert await page.evaluate(rows) == 3
+    assert await page.locator(".probe code").text_content() == text[4:-12]

@@ -43,13 +43,16 @@ function toNode(tree) {
 /** Adds blocks at the end of a node. */
 function createWriter(parent) {
   let code = null;
+  let begun = null; // the line of code that goes on
   let list = null; // the list that the next item goes on with
   let rows = null; // the body of the table that more rows go on with
 
   function line(text) {
-    const last = code.lastChild?.firstChild;
-    if (last && last.length + text.length <= CODE_PART) last.appendData(text);
+    const last = code.lastChild?.lastChild;
+    if (begun !== null) begun.append(text);
+    else if (last && last.length + text.length <= CODE_PART) last.appendData(text);
     else code.append(el("span", { class: "line" }, text));
+    begun = text.endsWith("\n") ? null : code.lastChild;
   }
 
   function block(one, before) {
@@ -66,14 +69,15 @@ function createWriter(parent) {
     add(one, before) {
       if (one.kind === "code") {
         const made = codeBlock(one.lang);
-        [code, list, rows] = [made.code, null, null];
+        [code, begun, list, rows] = [made.code, null, null, null];
         parent.insertBefore(made.node, before);
       } else if (one.kind === "line") line(one.text);
-      else if (one.kind === "close") code = null;
+      else if (one.kind === "close") [code, begun] = [null, null];
       else block(one, before);
     },
-    get code() {
-      return code;
+    /** Where in a code block its text goes on; null outside one. */
+    get home() {
+      return begun ?? code;
     },
   };
 }
@@ -99,7 +103,7 @@ export function createAnswer(parent) {
   function showTail() {
     const { rest } = cutter;
     lines.show(rest);
-    const home = writer.code ?? parent;
+    const home = writer.home ?? parent;
     if (tail.parentNode !== home || home.lastChild !== tail) home.append(tail);
     tail.hidden = rest === "";
   }
@@ -114,7 +118,7 @@ export function createAnswer(parent) {
       shown = Math.min(text.length, shown + AT_ONCE);
       whole = ended && shown === text.length;
       if (whole) blocks.push(...cutter.end());
-      if (blocks.length > 0 && writer.code !== null) tail.remove();
+      if (blocks.length > 0 && writer.home !== null) tail.remove();
       for (const block of blocks) writer.add(block, tail.parentNode === parent ? tail : null);
       showTail();
       return shown < text.length;
