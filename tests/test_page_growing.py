@@ -59,7 +59,7 @@ async def test_a_copy_has_the_line_ends_that_were_written(page: Page, kind: str)
 
 
 async def test_a_line_of_code_that_is_cut_is_one_line(page: Page) -> None:
-    """A line of code that is longer than a block may be is one line on the screen, while it comes and when it is whole."""
+    """A line of code longer than a block may be is one line on the screen, while it comes and when it is whole."""
     text = f"```\nfirst\n{'z' * 4500}\nlast\n```\nBehind.\n"
     rows = """() => {
       const code = document.querySelector(".probe code");
@@ -70,3 +70,24 @@ async def test_a_line_of_code_that_is_cut_is_one_line(page: Page) -> None:
     await page.evaluate("window.grown", len(text))
     assert await page.evaluate(rows) == 3
     assert await page.locator(".probe code").text_content() == text[4:-12]
+
+
+@pytest.mark.parametrize("kind", ["answer", "thinking-text"])
+async def test_what_is_selected_stays_selected(page: Page, kind: str) -> None:
+    """A selection in a text outlives that the text goes on and that its box becomes narrower."""
+    await page.evaluate(GROW, [kind, SENTENCE * 8, 200])
+    selected = await page.evaluate(
+        """() => {
+          const lines = document.querySelectorAll(".probe .line");
+          const last = [...lines].at(-1).firstChild;
+          getSelection().setBaseAndExtent(lines[0].firstChild, 4, last, last.length - 2);
+          return `${getSelection()}`;
+        }"""
+    )
+    assert selected == (SENTENCE * 8)[4:198]
+    await page.evaluate("window.grown", 500)
+    assert await page.evaluate("`${getSelection()}`") == selected
+    await page.evaluate("document.querySelector('.probe').style.width = '300px'")
+    await page.evaluate("window.grown", 600)
+    assert await page.locator(".probe .line").count() > 1
+    assert await page.evaluate("`${getSelection()}`") == selected

@@ -35,6 +35,34 @@ function lastLine(node) {
   return index + low;
 }
 
+/** Does what puts the text of a node into other boxes; what is selected of it stays selected. */
+function keepingSelected(node, move) {
+  const { anchorNode, anchorOffset, focusNode, focusOffset } = getSelection();
+  const points = [[anchorNode, anchorOffset], [focusNode, focusOffset]];
+  if (!points.some(([at]) => node.contains(at))) return move();
+  const range = document.createRange();
+  const before = points.map(([at, offset]) => {
+    if (!node.contains(at)) return null;
+    range.setStart(node, 0);
+    range.setEnd(at, offset);
+    return range.toString().length;
+  });
+  move();
+  return getSelection().setBaseAndExtent(...points.flatMap((point, i) => (before[i] === null ? point : pointAt(node, before[i]))));
+}
+
+/** The place behind so many characters of a node's text. */
+function pointAt(node, count) {
+  const texts = document.createTreeWalker(node, NodeFilter.SHOW_TEXT);
+  let left = count;
+  while (texts.nextNode()) {
+    const { currentNode: text } = texts;
+    if (left <= text.length) return [text, left];
+    left -= text.length;
+  }
+  return [node, node.childNodes.length];
+}
+
 /**
  * The text of a node as lines that stand and one that grows. What is found to stand above the last
  * line gets a box of its own with the next text, until the width changes.
@@ -52,10 +80,17 @@ export function createLines(node) {
     above = 0;
   }
 
+  /** What is above the last line of what grows gets a box of its own. */
+  function part() {
+    end.before(el("span", { class: "line" }, grows.data.slice(0, above)));
+    grows.deleteData(0, above);
+    above = 0;
+  }
+
   function look([{ contentRect }]) {
     if (contentRect.width === 0) return; // hidden
     above = lastLine(grows);
-    if (contentRect.width !== width) requestAnimationFrame(together);
+    if (contentRect.width !== width) requestAnimationFrame(() => keepingSelected(node, together));
     width = contentRect.width;
   }
 
@@ -67,11 +102,7 @@ export function createLines(node) {
       const fresh = text.startsWith(shown) ? text.slice(shown.length) : null;
       shown = text;
       if (fresh === null) return together();
-      if (above > 0) {
-        end.before(el("span", { class: "line" }, grows.data.slice(0, above)));
-        grows.deleteData(0, above);
-        above = 0;
-      }
+      if (above > 0) keepingSelected(node, part);
       grows.appendData(fresh);
     },
   };
