@@ -7,6 +7,7 @@ import logging
 import pytest
 from levels import KEY, DictLevel, Mood, answer, cache_of
 from msgspec.structs import replace
+from servers import eventually
 
 from app.answers import guarded, writer
 from app.question import Key
@@ -23,8 +24,8 @@ async def test_what_gathers_is_one_batch() -> None:
     async with cache_of(level) as cache:
         for key in keys(5):
             cache.keep(answer(key))
-            await asyncio.sleep(0.001)
-        await asyncio.sleep(0.04)
+            await asyncio.sleep(0)
+        await eventually(lambda: level.batches)
         assert [len(batch) for batch in level.batches] == [5]
 
 

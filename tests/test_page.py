@@ -13,6 +13,7 @@ from browsers import REBOUND, needs_chromium, page_elsewhere
 from consoles import Console, ask
 from playwright.async_api import BrowserContext, Page, expect
 from processes import Process, fresh_home, running
+from servers import eventually
 
 pytestmark = [needs_chromium, pytest.mark.asyncio(loop_scope="session")]
 WAIT_MS = 10_000
@@ -145,6 +146,8 @@ async def test_a_refusal_is_shown_and_nothing_typed_is_lost(server: Process, pag
         await page.keyboard.down("Enter")
         await expect(page.locator("#send")).to_be_enabled(timeout=WAIT_MS)
     await page.keyboard.up("Enter")
+    await eventually(lambda: len(sent) > 1, WAIT_MS / 1000)
+    await expect(page.locator("#send")).to_be_enabled(timeout=WAIT_MS)
     assert len(sent) == 2
     await page.unroute("**/v1/reason")
     await page.press("#question", "Enter")

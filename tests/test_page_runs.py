@@ -181,8 +181,11 @@ async def test_the_tail_moves_nothing_that_is_read(server: Process, page: Page, 
     await expect(rows).to_have_count(14, timeout=WAIT_MS)
 
 
-async def test_a_server_that_is_gone_is_told_and_found_again(server: Process, page: Page) -> None:
+async def test_a_server_that_is_gone_is_told_and_found_again(
+    server: Process, page: Page, api: httpx.AsyncClient
+) -> None:
     """Without a connection the tail says that it will look again; the rows stay, and it goes on by itself."""
+    await asked(api, "Something to list", **QUICK)
     await page.goto(f"{server.url}/#/runs")
     await expect(page.locator("#runs")).to_have_attribute("data-state", "rows", timeout=WAIT_MS)
     await page.route("**/api/experiments?*", lambda route: route.abort())
