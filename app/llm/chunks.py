@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
@@ -99,11 +100,12 @@ def decode(data: bytes) -> Chunk:
 
 def decode_all(texts: Sequence[bytes]) -> Iterable[Chunk]:
     """Many chunks at once, which costs little more than one; one by one, and lazily, where any of them is odd."""
-    try:
-        chunks = _decode_all(b"[%b]" % b",".join(texts))
-    except (ValueError, RecursionError):
-        chunks = []
-    return chunks if len(chunks) == len(texts) else map(decode, texts)
+    if len(texts) > 1:
+        with suppress(ValueError, RecursionError):
+            chunks = _decode_all(b"[%b]" % b",".join(texts))
+            if len(chunks) == len(texts):
+                return chunks
+    return map(decode, texts)
 
 
 def _lenient(data: bytes) -> Chunk:
