@@ -13,6 +13,7 @@ import pytest
 import uvloop
 from cells import rows
 from raw_upstream import CLOSE, REQUEST, RESET, RawUpstream, Step, raw_upstream
+from servers import eventually
 from yarl import URL
 
 from app.llm import pool as pools
@@ -224,7 +225,7 @@ async def test_cancel_while_connecting() -> None:
                 await asyncio.sleep(0)
             asking.cancel()
             await asyncio.wait([asking])
-        assert asyncio.all_tasks() - before <= upstream.tasks
+        await eventually(lambda: asyncio.all_tasks() - before <= upstream.tasks)
         assert not pool._turns.locked()
         await asyncio.sleep(0.01)
         assert not pool._open

@@ -400,7 +400,7 @@ async def test_cancelled_while_it_connects() -> None:
         asking.cancel()
         with suppress(asyncio.CancelledError):
             await asking
-        assert tasks() == before
+        assert tasks() <= before  # what accepts the connection may have ended meanwhile
         await model.close()
 
 
