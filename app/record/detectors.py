@@ -9,9 +9,9 @@ possessive or short, so that the time is linear in the text's length, whatever i
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from app.record.numbers import number_spans
 
@@ -103,6 +103,8 @@ _PEM: Final = re.compile(
 _URL: Final = re.compile(r"""://[^\s:/@"'<>\[\]]{0,256}+:(?!\[masked:|[${<*])([^\s/"'<>]{1,256})@[\w\[]""")
 _BEARER: Final = re.compile(r"(?i)bearer[ \t]{1,4}(?=[\w.~+/-]*\d)(?=[\w.~+/-]*[a-z])([\w.~+/-]{16,}+=*)", re.ASCII)
 _BASIC: Final = re.compile(r"(?i)basic[ \t]{1,4}([a-z0-9+/]{12,}+=*)", re.ASCII)
+_PASSWORDS: Final = (b"passw", b"passphrase", b"kennwort", b"pwd")
+_ASSIGNEES: Final = (b"secret", b"token", b"key")
 _GIVEN: Final = r"""["'`]{0,3}\ {0,3}(?: := | => | [:=] | \bis\b )\s{0,3}["'`]{0,3} (?! [/$<{*%] )"""
 _PASSWORD: Final = re.compile(
     rf"""(?ix) (?: pass(?:word|wort|wd|phrase) | kennwort | pwd ) (?:_?(?:hash|value))?
@@ -142,25 +144,23 @@ def private_keys(sketch: Sketch) -> Iterator[tuple[int, int, str]]:
 
 def url_passwords(sketch: Sketch) -> Iterator[tuple[int, int, str]]:
     """The password in the address of a server, not the rest of the address."""
-    if b"@" in sketch.raw:
-        for at in places(sketch.raw, b"://"):
-            if match := _URL.match(sketch.text, at):
-                yield *match.span(1), "url_password"
+    for at in places(sketch.raw, b"://"):
+        if match := _URL.match(sketch.text, at):
+            yield *match.span(1), "url_password"
 
 
 def credentials(sketch: Sketch) -> Iterator[tuple[int, int, str]]:
     """What an Authorization header carries."""
-    if sketch.mixed:
-        for literal, pattern, name in ((b"bearer", _BEARER, "bearer_token"), (b"basic ", _BASIC, "basic_credentials")):
-            for at in places(sketch.folded, literal):
-                match = pattern.match(sketch.text, at)
-                if match and (name == "bearer_token" or b"authorization" in sketch.folded[max(0, at - 24) : at]):
-                    yield *match.span(1), name
+    for literal, pattern, name in ((b"bearer", _BEARER, "bearer_token"), (b"basic ", _BASIC, "basic_credentials")):
+        for at in places(sketch.folded, literal):
+            match = pattern.match(sketch.text, at)
+            if match and (name == "bearer_token" or b"authorization" in sketch.folded[max(0, at - 24) : at]):
+                yield *match.span(1), name
 
 
 def passwords(sketch: Sketch) -> Iterator[tuple[int, int, str]]:
     """`password: value`, when the value is not a word."""
-    for literal in (b"passw", b"passphrase", b"kennwort", b"pwd") if sketch.mixed else ():
+    for literal in _PASSWORDS:
         done = 0
         for at in places(sketch.folded, literal):
             if at >= done and (match := _PASSWORD.match(sketch.text, at)):
@@ -171,7 +171,7 @@ def passwords(sketch: Sketch) -> Iterator[tuple[int, int, str]]:
 
 def assigned_keys(sketch: Sketch) -> Iterator[tuple[int, int, str]]:
     """`api_key=value` and its like, when the value is random."""
-    for literal in (b"secret", b"token", b"key") if sketch.mixed else ():
+    for literal in _ASSIGNEES:
         for at in places(sketch.folded, literal):
             match = _ASSIGNED.match(sketch.text, at)
             if match is None or not random(match[1]):
@@ -207,9 +207,23 @@ def numbers(sketch: Sketch) -> Iterator[tuple[int, int, str]]:
     return number_spans(sketch.text, sketch.shape, b"+" in sketch.raw)
 
 
-Find = Callable[[Sketch], Iterator[tuple[int, int, str]]]
-SECRETS: Final[tuple[Find, ...]] = (private_keys, keys, url_passwords, credentials, passwords, assigned_keys)
-PERSONAL: Final[tuple[Find, ...]] = (numbers, emails)
+class Detector(NamedTuple):
+    """Finds one kind of thing; worth a call only where one of the literals stands in that picture of a text."""
+
+    picture: Literal["raw", "runs", "shape", "folded"]
+    literals: tuple[bytes, ...]
+    find: Callable[[Sketch], Iterator[tuple[int, int, str]]]
+
+
+SECRETS: Final = (
+    Detector("raw", (b"-----BEGIN",), private_keys),
+    Detector("runs", (_LONG,), keys),
+    Detector("raw", (b"://",), url_passwords),
+    Detector("folded", (b"bearer", b"basic "), credentials),
+    Detector("folded", _PASSWORDS, passwords),
+    Detector("folded", _ASSIGNEES, assigned_keys),
+)
+PERSONAL: Final = (Detector("shape", (b"0",), numbers), Detector("raw", (b"@",), emails))
 
 
 def chosen(value: str) -> bool:
@@ -233,10 +247,16 @@ def random(value: str, least: int = 16) -> bool:
     return turns >= 4 and bits >= 2.75
 
 
-def spans(text: str, finds: tuple[Find, ...]) -> list[Span]:
+def spans(text: str, detectors: Sequence[Detector]) -> list[Span]:
     """What is to be masked, in order, nothing overlapping."""
     sketch = Sketch(text)
-    found = [Span(start, end, rank, name) for rank, find in enumerate(finds) for start, end, name in find(sketch)]
+    found: list[Span] = []
+    for rank, (picture, literals, find) in enumerate(detectors):
+        seen: bytes = getattr(sketch, picture)
+        for literal in literals:
+            if literal in seen:
+                found += [Span(start, end, rank, name) for start, end, name in find(sketch)]
+                break
     joined: list[Span] = []
     for span in sorted(found):
         if joined and span.start < joined[-1].end:
@@ -248,14 +268,14 @@ def spans(text: str, finds: tuple[Find, ...]) -> list[Span]:
     return joined
 
 
-def mask(text: str, finds: tuple[Find, ...]) -> tuple[str, Counter[str]]:
+def mask(text: str, detectors: Sequence[Detector]) -> tuple[str, Counter[str]]:
     """The text with `[masked:name]` for everything found, and how often each was.
 
     Masking one thing can lay bare another beside it, so it goes on until nothing is found.
     """
     counts: Counter[str] = Counter()
     for _ in range(MAX_PASSES if len(text) >= MIN_FIND else 0):
-        found = spans(text, finds)
+        found = spans(text, detectors)
         if not found:
             break
         counts.update(span.name for span in found)

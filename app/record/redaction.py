@@ -7,6 +7,7 @@ import hashlib
 import math
 import re
 from collections import Counter
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final, overload
 
@@ -14,7 +15,7 @@ from msgspec.structs import replace
 
 from app.events import LaneEnd, clean
 from app.question import KEEPING_TEXTS, Content, Labels, LaneAsk, LaneName, Message, Question, stricter
-from app.record.detectors import MIN_RUN, PERSONAL, SECRETS, Find, mask
+from app.record.detectors import MIN_RUN, PERSONAL, SECRETS, Detector, mask
 from app.record.entry import Attachment, Closing, ContentNote, Entry, Interruption, LaneRecord, Opening
 
 CUT: Final = " [cut]"
@@ -191,18 +192,18 @@ class _Work:
 
     def _bounded(self, where: str, text: str, *, personal: bool) -> str:
         """Masked before the cut, which could halve a secret, and after it, since it can lay one bare."""
-        finds = _ALL if personal else SECRETS
-        text = self._masking(text, finds)
+        detectors = _ALL if personal else SECRETS
+        text = self._masking(text, detectors)
         for _ in range(MAX_CUTS):
             if len(text) <= self._max_chars:
                 return text
             if where not in self._cut:
                 self._cut.append(where)
-            text = self._masking(self._shortened(text), finds)
+            text = self._masking(self._shortened(text), detectors)
         return self._shortened(text)
 
-    def _masking(self, text: str, finds: tuple[Find, ...]) -> str:
-        text, counts = mask(text, finds)
+    def _masking(self, text: str, detectors: Sequence[Detector]) -> str:
+        text, counts = mask(text, detectors)
         if counts:
             self._masked += counts
         return text
