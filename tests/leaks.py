@@ -1,6 +1,7 @@
 """Everything that a server leaves behind, as bytes to be searched: a database with all it packs, a folder of files."""
 
 import contextlib
+import re
 import shutil
 import sqlite3
 import tempfile
@@ -11,7 +12,7 @@ from typing import Any
 
 import asyncpg
 
-PACKED_FROM = 64  # what is compressed begins within so many bytes of a value
+PACKED = re.compile(rb"x[\x01\x5e\x9c\xda]")  # how what zlib made begins, anywhere in a value
 
 
 async def database(dsn: str) -> bytes:
@@ -54,8 +55,6 @@ def unpacked(value: Any) -> Iterator[bytes]:
         yield str(value).encode()
         return
     yield value
-    for begin in range(min(PACKED_FROM, len(value))):
-        try:
-            yield zlib.decompress(value[begin:])
-        except zlib.error:
-            continue
+    for match in PACKED.finditer(value):
+        with contextlib.suppress(zlib.error):
+            yield zlib.decompressobj().decompress(value[match.start() :])

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import random
 import resource
 import sys
 import threading
@@ -48,7 +49,8 @@ async def full(directory: Path) -> None:
     async with spools.journal(directory, store) as journal:
         assert await journal.opened(entries.opening()).durable(5)
         _allow(200_000)
-        receipts = [journal.closed(entries.closing(entries.opening(at), log=b"x" * 20_000)) for at in range(40)]
+        closings = [entries.closing(entries.opening(at), log=random.randbytes(20_000)) for at in range(40)]
+        receipts = [journal.closed(closing) for closing in closings]
         durable = [await receipt.durable(5) for receipt in receipts]
         report: dict[str, Any] = {"full": {**journal.state, "stranded": durable.count(False)}}
         assert journal.ledger.balanced

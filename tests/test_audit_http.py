@@ -10,6 +10,7 @@ from servers import Server, eventually, serving
 from wire import valid_stream
 
 from app.record.entry import Closing
+from app.record.packing import unpacked
 from app.record.replay import Replay
 from bench.proxy import Proxy
 
@@ -129,7 +130,7 @@ async def test_without_disk_and_database_the_log_has_it(
         await eventually(lambda: server.parts.readiness.ledger()["logged"] >= 2, 5)
     reader = Replay()
     filed = [found for line in capfd.readouterr().out.splitlines() if (found := reader.feed(line)) is not None]
-    logs = [one.entry.log for one in filed if isinstance(one.entry, Closing)]
+    logs = [unpacked(one.entry.log) for one in filed if isinstance(one.entry, Closing)]
     assert answer.content in logs
     assert reader.missing == []
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import uuid
-import zlib
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from datetime import datetime
@@ -17,13 +16,12 @@ from app.postgres.pool import Pool
 from app.postgres.queries import QUERIES
 from app.postgres.reading import fetch
 from app.postgres.records import payload, record
-from app.postgres.rows import OfAttachment, OfRun, Rows, apart, attachment_rows, compressed, first, newest, rows
+from app.postgres.rows import OfAttachment, OfRun, Rows, apart, attachment_rows, first, newest, rows
 from app.question import Caller
 from app.reasoning.elsewhere import Used
 from app.record.entry import INTERRUPTED
+from app.record.packing import unpacked
 from app.record.store import DeadLetter, EntryRejected, Fate, Filed
-
-COMPRESS_IN_PLACE_BYTES = 32 * 1024  # about 0.1 ms; handing less to a thread costs more than it saves
 
 
 class StoredLog(NamedTuple):
@@ -65,15 +63,13 @@ class RunStore:
         runs, attachments = apart(batch)
         kept = newest(runs)
         arguments = _rows(kept)
-        in_place = sum(map(len, filter(None, arguments.logs))) <= COMPRESS_IN_PLACE_BYTES
-        packed = compressed(arguments.logs) if in_place else await asyncio.to_thread(compressed, arguments.logs)
         fates: dict[int, Fate] = {}
         async with (
             self._pool.connection() as connection,
             connection.transaction() if runs and attachments else nullcontext(),
         ):
             if runs:
-                fates |= await _write_runs(connection, runs, kept, arguments._replace(logs=packed))
+                fates |= await _write_runs(connection, runs, kept, arguments)
             if attachments:
                 fates |= await _write_attachments(connection, attachments)
         return [fates[place] for place in range(len(batch))]
@@ -102,9 +98,7 @@ class RunStore:
         if not found:
             return None
         stored = StoredLog(*found[0])
-        return (
-            stored if stored.log is None else stored._replace(log=await asyncio.to_thread(zlib.decompress, stored.log))
-        )
+        return stored if stored.log is None else stored._replace(log=await asyncio.to_thread(unpacked, stored.log))
 
     async def by_key(self, caller: Caller, key_hash: str, since: datetime) -> Used | None:
         """The newest use of a key by that caller since then, or None. Raises RecordUnavailable."""

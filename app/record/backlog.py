@@ -12,9 +12,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from msgspec.structs import replace
+
 from app.record.codec import Undecodable, cleaned, decode, digest, encode, stripped, unlabelled
 from app.record.entry import Attachment, Closing, Entry
 from app.record.ledger import End
+from app.record.packing import packed
 from app.record.store import DeadLetter
 
 logger = logging.getLogger(__name__)
@@ -181,20 +184,24 @@ class Steps:
 
 
 def shape(item: Item, prepare: Prepare) -> None:
-    """Prepare and encode an entry, once. One that cannot be loses its payload rather than being kept unprepared."""
+    """Prepare and encode an entry, its log packed, once; one that cannot be loses its payload, not its preparation."""
     entry = item.entry
     if item.digest or entry is None:
         item.encoded = item.encoded or (b"" if entry is None else encode(entry))
         return
     shaped: tuple[Entry | None, bytes]
     try:
-        shaped = _encodable(prepare(entry))
+        shaped = _encodable(_packed(prepare(entry)))
     except Exception as error:  # noqa: BLE001  # whatever the steps fail on, the run's numbers are worth keeping
         kind = type(error).__name__  # the error itself may quote the texts
         logger.error("an entry could not be prepared (%s) and lost its payload", kind)  # noqa: TRY400
         shaped = _bare(entry, prepare)
     item.entry, item.encoded = shaped
     item.digest, item.length = digest(item.encoded), len(item.encoded)
+
+
+def _packed(entry: Entry) -> Entry:
+    return replace(entry, log=packed(entry.log)) if isinstance(entry, Closing) and entry.log else entry
 
 
 def reread(item: Item) -> None:

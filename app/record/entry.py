@@ -111,7 +111,8 @@ class Closing(_Ending, frozen=True, tag="closing"):
     """The whole outcome. It repeats the opening, so that it alone is enough.
 
     log is every event's bytes up to and including `done`, as the readers saw them, or empty when it is not to be kept;
-    at_ms has one number an event: milliseconds since the run opened. saved_nano: of a replay, what its original cost.
+    compressed (packing.py) on its way to the disk and the store. at_ms has one number an event: milliseconds since the
+    run opened. saved_nano: of a replay, what its original cost.
     """
 
     status: Status

@@ -1,0 +1,38 @@
+"""The log of a run, compressed on its way to the disk."""
+
+import entries
+import pytest
+
+from app.record.backlog import Item, shape, unchanged
+from app.record.entry import Closing
+from app.record.packing import packed, unpacked
+
+LOG = b"".join(b"event: delta\nid: r:%d\ndata: {}\n\n" % number for number in range(200))
+
+
+def test_what_was_packed_comes_back() -> None:
+    """A log is a fraction of its size, and the same again when it is read."""
+    assert len(packed(LOG)) < len(LOG) / 5
+    assert unpacked(packed(LOG)) == LOG
+
+
+def test_packing_again_changes_nothing() -> None:
+    """What was written to a disk goes to the store as it is there, and so has the same content hash."""
+    assert packed(packed(LOG)) == packed(LOG)
+
+
+@pytest.mark.parametrize("log", [b"", b"event: start\n\n", b"x: a field that nobody knows\n\n"])
+def test_what_is_not_packed_is_read_as_it_is(log: bytes) -> None:
+    """An empty log stays empty, and one that nobody packed is itself."""
+    assert unpacked(log) == log
+    assert packed(b"") == b""
+
+
+def test_an_entry_is_shaped_with_its_log_packed() -> None:
+    """A closing takes the disk a fraction of what was streamed; an opening has no log to pack."""
+    start = entries.opening()
+    end = Item(1, 0.0, 0, entries.closing(start, log=LOG))
+    shape(end, unchanged)
+    assert isinstance(end.entry, Closing)
+    assert end.entry.log == packed(LOG)
+    assert end.length < len(LOG) / 2
