@@ -134,7 +134,7 @@ def _last_break(tail: str) -> int:
     """Where the last sentence begins, or the one before a closing phrase: one look is cheaper than a split."""
     end = len(tail) - 1
     for _ in range(2):
-        end = max(0, *(tail.rfind(mark, 0, end) for mark in (". ", "! ", "? ", "\n", "。")))
+        end = max(0, *[tail.rfind(mark, 0, end) for mark in (". ", "! ", "? ", "\n", "。")])
     return end
 
 
