@@ -78,6 +78,17 @@ def pour(framing: bytes, piece: bytes) -> Callable[[int], Awaitable[None]]:
     return many(4, *pieces)
 
 
+def bomb(coding: bytes, packed: Callable[[bytes], bytes]) -> Callable[[int], Awaitable[None]]:
+    """A few bytes that become 64 MB; they are packed when the attack begins, beside the loop, for that takes long."""
+
+    async def attack(port: int) -> None:
+        """Fifty clients with the same body."""
+        body = await asyncio.to_thread(lambda: packed(b'{"input":"' + b"a" * (64 << 20) + b'"}'))
+        await many(50, asking(body, b"Connection: close", b"Content-Encoding: " + coding))(port)
+
+    return attack
+
+
 async def _raw(port: int, request: bytes) -> socket.socket:
     """A bare connection on which this was sent."""
     made = socket.socket()
@@ -137,7 +148,6 @@ def _refused(code: str) -> str:
 
 
 _SPACES: Final = b" " * 65_536
-_BOMB: Final = b'{"input":"' + b"a" * (64 << 20) + b'"}'
 ATTACKS: Final = (
     Attack("slow heads", many(200, HEAD + b"a", b"a", every_s=1.0), _ended("head_late")),
     Attack(
@@ -150,16 +160,8 @@ ATTACKS: Final = (
     ),
     Attack("10,000 headers", many(200, HEAD + b"a: b\r\n" * 10_000 + b"\r\n"), _ended("head_large")),
     Attack("a header of 1 MB", many(200, HEAD + b"a: " + b"b" * (1 << 20) + b"\r\n\r\n"), _ended("head_large")),
-    Attack(
-        "bomb, gzip",
-        many(50, asking(gzip.compress(_BOMB), b"Connection: close", b"Content-Encoding: gzip")),
-        _refused("unsupported_media_type"),
-    ),
-    Attack(
-        "bomb, deflate",
-        many(50, asking(zlib.compress(_BOMB), b"Connection: close", b"Content-Encoding: deflate")),
-        _refused("unsupported_media_type"),
-    ),
+    Attack("bomb, gzip", bomb(b"gzip", gzip.compress), _refused("unsupported_media_type")),
+    Attack("bomb, deflate", bomb(b"deflate", zlib.compress), _refused("unsupported_media_type")),
     Attack(
         "bomb, br",
         many(50, asking(os.urandom(65_536), b"Connection: close", b"Content-Encoding: br")),
