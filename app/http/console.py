@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.staticfiles import NotModifiedResponse, StaticFiles
@@ -63,12 +63,10 @@ def _takes_gzip(accepted: str) -> bool:
 
 def install(app: FastAPI) -> None:
     """Serve the page at `/` and its files under `/console`."""
-    routes = APIRouter()
     files = _Files(directory=_FOLDER, follow_symlink=True)
 
-    @routes.get("/", include_in_schema=False)
+    @app.get("/", include_in_schema=False)
     async def page(request: Request) -> Response:
         return await files.get_response("index.html", request.scope)
 
-    app.include_router(routes)
     app.mount("/console", files, name="console")

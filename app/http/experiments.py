@@ -46,7 +46,7 @@ def router(parts: Parts) -> APIRouter:
 
     if past is not None:
         for router_over in (partial(statistics.router, parts), export.router, partial(feedback.router, parts)):
-            routes.include_router(router_over(past))
+            routes.routes.extend(router_over(past).routes)
 
     @routes.get("/api/experiments/{run_id}", summary="One record with both lanes, payloads, timing and feedback")
     async def detail(caller: Asker, run_id: RunId) -> dict[str, Any]:

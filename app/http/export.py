@@ -13,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 from app.errors import ParquetUnavailable
 from app.experiments.exporting import MEDIA_TYPES, Encoder, Export, Format, Lines, Table
 from app.http.callers import Asker
+from app.http.describe import REFUSALS
 from app.http.filters import FilterQuery, once
 from app.http.parts import Past
 
@@ -45,7 +46,7 @@ class ExportResponse(StreamingResponse):
 
 def router(past: Past) -> APIRouter:
     """The route over the past."""
-    routes = APIRouter(dependencies=[Depends(once)])
+    routes = APIRouter(tags=["experiments"], responses=REFUSALS, dependencies=[Depends(once)])
 
     @routes.get(
         "/api/experiments/export", response_class=Response, summary="Every record that passes, as JSONL, CSV or Parquet"

@@ -21,7 +21,7 @@ from starlette.responses import Response
 from app.experiments.feedback import Feedback, checked, checked_name
 from app.http.body import read_body
 from app.http.callers import Asker
-from app.http.describe import RunId
+from app.http.describe import REFUSALS, RunId
 from app.http.parts import Parts, Past
 from app.http.resume import arrived, unknown
 
@@ -59,7 +59,7 @@ _SCHEMA = {
 
 def router(parts: Parts, past: Past) -> APIRouter:
     """The routes over the past."""
-    routes = APIRouter()
+    routes = APIRouter(tags=["experiments"], responses=REFUSALS)
 
     @routes.put(PATH, openapi_extra=_SCHEMA, summary="Say something about a run; said again, it changes nothing")
     async def put(request: Request, caller: Asker, run_id: RunId, name: Name) -> dict[str, Any]:

@@ -81,13 +81,11 @@ def router(auth: Auth, sessions: Sessions | None) -> APIRouter:
         return _told(auth, caller, holder and holder.ends_at)
 
     if sessions is not None:
-        routes.include_router(_of_keys(sessions, auth))
+        _of_keys(routes, sessions, auth)
     return routes
 
 
-def _of_keys(sessions: Sessions, auth: Auth) -> APIRouter:
-    routes = APIRouter()
-
+def _of_keys(routes: APIRouter, sessions: Sessions, auth: Auth) -> None:
     @routes.post(
         "/v1/session",
         summary="Open a session in this browser",
@@ -111,8 +109,6 @@ def _of_keys(sessions: Sessions, auth: Auth) -> APIRouter:
     @routes.delete("/api/keys/{key_id}", tags=["keys"], status_code=204, summary="Revoke a key, here at once")
     async def revoke(key_id: KeyId) -> None:
         await sessions.revoke(key_id)
-
-    return routes
 
 
 def _told(auth: Auth, caller: Caller, ends_at: float | None) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from app.experiments.stats import KEYS, parse_by, stats
 from app.experiments.verdicts import agreement
 from app.http.body import Label
 from app.http.callers import Asker
+from app.http.describe import REFUSALS
 from app.http.filters import SelectionQuery, SpanQuery, once
 from app.http.parts import Parts, Past
 from app.question import LaneName
@@ -57,7 +58,7 @@ class CompareQuery(SpanQuery):
 
 def router(parts: Parts, past: Past) -> APIRouter:
     """The routes over the past. Labels are looked for, and repeated, as the record has them: masked."""
-    routes = APIRouter(dependencies=[Depends(once)])
+    routes = APIRouter(tags=["experiments"], responses=REFUSALS, dependencies=[Depends(once)])
 
     @routes.get(
         "/api/experiments/stats",
