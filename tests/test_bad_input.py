@@ -11,14 +11,12 @@ import httpx
 import pytest
 import pytest_asyncio
 from cells import rows
-from databases import _database
 from fake_openai import FakeOpenAI, fake_openai
 from servers import FAST, Server, eventually, serving
 from wire import dialled, head, reply, tell
 
 from app.http import body as body_module
 from app.http.connection import MAX_HEAD_BYTES
-from app.postgres.embedded import EmbeddedPostgres
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -77,9 +75,9 @@ async def site() -> AsyncIterator[Site]:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def recorded(postgres: EmbeddedPostgres) -> AsyncIterator[Server]:
+async def recorded(files_dsn: str) -> AsyncIterator[Server]:
     """A server over a real database."""
-    async with _database(postgres, "template") as dsn, serving(dsn) as server:
+    async with serving(files_dsn) as server:
         yield server
 
 
