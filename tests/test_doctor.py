@@ -65,9 +65,12 @@ def test_a_healthy_machine_has_nothing_to_mend(tmp_path: Path) -> None:
     assert settings.spool_path.stat().st_mode & 0o077 == 0
 
 
-async def test_a_port_that_somebody_has_stops_the_start(dsn: str, tmp_path: Path) -> None:
+async def test_a_port_that_somebody_has_stops_the_start(
+    dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A taken port is said, unless it is a Tandem that has it."""
-    with occupied() as port:
+    with occupied() as port, monkeypatch.context() as brief:
+        brief.setattr(machine, "ASK_S", 0.05)  # this one never answers
         found = machine.port(settings_of(tmp_path, port=port))
     assert (found.mark, str(port) in found.told) == ("stop", True)
     async with serving(dsn) as server:
