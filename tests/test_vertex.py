@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest.mock import AsyncMock
 
 import pytest
 import pytest_asyncio
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
 Shared = tuple["FakeVertex", Regions]
 PROMPT = Prompt((Message("user", "Why?"),))
 
-# What the service says, and what that is to a lane: reason, outcome, retryable, and how often it was asked.
+# What the service says, and what that is to a lane: reason, outcome, retryable, and how often it was asked. These leave
+# the connection whole.
 FAILURES = {
     "e16": ("upstream_unauthorized", "failed", False, 1),
     "e7": ("upstream_unauthorized", "failed", False, 1),
@@ -48,13 +50,9 @@ FAILURES = {
     "e1": ("upstream_cut", "failed", True, 1),
     "e2": ("upstream_error", "failed", True, 1),
     "e12": ("upstream_malformed", "failed", False, 1),
-    "1t-drop0": ("upstream_unavailable", "failed", True, 3),
-    "1t-goaway0": ("upstream_unavailable", "failed", True, 3),
     "1t-rst0": ("upstream_cut", "failed", True, 1),
     "9t-cut2": ("upstream_cut", "incomplete", True, 1),
     "9t-rst2": ("upstream_cut", "incomplete", True, 1),
-    "9t-goaway2": ("upstream_cut", "incomplete", True, 1),
-    "9t-drop2": ("upstream_cut", "incomplete", True, 1),
     "9t-odd2": ("upstream_malformed", "failed", False, 1),
     "2t-fin3": ("content_filter", "refused", False, 1),
     "2t-fin4": ("content_filter", "refused", False, 1),
@@ -67,6 +65,14 @@ FAILURES = {
     "block6": ("content_filter", "refused", False, 1),
     "2t-fin5": ("stopped_early", "incomplete", True, 1),
     "2t-fin99": ("stopped_early", "incomplete", True, 1),
+}
+# The same of what ends the connection, but of how often we ask: a connection that is just going away may be asked over,
+# for its end is told to a call before it is told to the line, and nobody sees that.
+ENDS_OF_A_CONNECTION = {
+    "1t-drop0": ("upstream_unavailable", "failed", True, 3),
+    "1t-goaway0": ("upstream_unavailable", "failed", True, 3),
+    "9t-goaway2": ("upstream_cut", "incomplete", True, 1),
+    "9t-drop2": ("upstream_cut", "incomplete", True, 1),
 }
 THINKING = [
     ("off", "gemini-2.5-flash", 0, None),
@@ -122,6 +128,21 @@ async def test_failures(name: str, shared: Shared) -> None:
     assert "ya29" not in error.message
     assert not any(isinstance(item, Finish) for item in items)
     assert len(said(items)) == (2 if name[0] in "29" else 0)
+
+
+@rows("name", ENDS_OF_A_CONNECTION)
+async def test_a_connection_that_ends(name: str) -> None:
+    """A connection that ends is a failure like another: before the answer it is asked again, within it it is told."""
+    reason, outcome, retryable, asked = ENDS_OF_A_CONNECTION[name]
+    async with fake_vertex() as fake:
+        model = await open_vertex(name, fake)
+        line = model.region.line()
+        line.begin = AsyncMock(wraps=line.begin)
+        items, error = await collect(model)
+        await model.close()
+    assert error is not None
+    assert (error.reason, error.outcome, error.retryable, line.begin.await_count) == (reason, outcome, retryable, asked)
+    assert len(said(items)) == (2 if name[0] == "9" else 0)
 
 
 @pytest.mark.asyncio(loop_scope="module")
