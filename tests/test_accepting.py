@@ -78,7 +78,7 @@ async def test_a_system_without_files_is_left_alone_for_a_while(
     with Poor(fileno=os.dup(listener.fileno())) as poor, socket.create_connection(listener.getsockname()):
         Greeted.count, doors = 0, Accepting(poor, Greeted)
         with caplog.at_level(logging.WARNING):
-            await asyncio.sleep(0.04)
+            await eventually(lambda: Greeted.count)
         doors.close()
     assert Greeted.count == 1
     assert [record.getMessage() for record in caplog.records] == [

@@ -11,6 +11,7 @@ import entries
 import pytest
 from memory_store import MemoryStore
 from msgspec.structs import replace
+from servers import eventually
 
 from app.record.backlog import Item, Limits, Steps
 from app.record.direct import MemoryBacklog
@@ -66,7 +67,7 @@ async def test_what_gathers_is_stored_together(bench: Bench) -> None:
     """While one batch is on its way the next gathers; a lone entry does not wait for company."""
     bench.store.gate.clear()
     bench.put(*openings(0))
-    await asyncio.sleep(0.01)
+    await eventually(lambda: bench.store.batches)
     bench.put(*openings(1, 2, 3, 4, 5))
     bench.store.gate.set()
     assert await bench.tally.drained(5)
@@ -86,11 +87,10 @@ async def test_a_store_that_is_away_is_probed_with_one_entry(bench: Bench) -> No
     """While the store is away one entry at a time knocks; when it is back all are there, once."""
     bench.store.away = True
     bench.put(*openings(*range(50)))
-    await asyncio.sleep(0.04)
+    await eventually(lambda: bench.tally.retries >= 2)
     assert bench.drainer.status == "away"
     assert bench.store.batches[0] == 50
     assert set(bench.store.batches[1:]) == {1}
-    assert bench.tally.retries >= 2
     bench.store.away = False
     assert await bench.tally.drained(5)
     assert (bench.tally.stored, bench.drainer.status, bench.store.batches[-1]) == (50, "ok", 49)
@@ -100,7 +100,7 @@ async def test_a_schema_that_does_not_fit_is_held_and_alarmed(bench: Bench, capl
     """A missing column holds everything, says so as an error once, and lets go when it is there."""
     bench.store.held = True
     bench.put(*openings(*range(5)))
-    await asyncio.sleep(0.04)
+    await eventually(lambda: bench.tally.retries >= 3)
     assert bench.drainer.status == "held"
     assert [record.levelno for record in caplog.records if "held" in record.message] == [logging.ERROR]
     bench.store.held = False
@@ -236,7 +236,7 @@ async def test_a_store_that_hangs_does_not_hold_up_the_end() -> None:
     bench.store.gate.clear()
     async with asyncio.timeout(1), bench.running():
         bench.put(*openings(1, 2, 3))
-        await asyncio.sleep(0.01)
+        await eventually(lambda: bench.store.batches)
     assert bench.tally.in_flight == 3
 
 

@@ -4,6 +4,7 @@ import asyncio
 import socket
 import ssl
 import subprocess
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -22,7 +23,7 @@ from app.llm.pool import Pool, Unreachable
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 2\r\n\r\nhi"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n"
-SOON_S = 0.25
+SOON_S = 1.0  # a busy machine's at once; what is left open stays so for as long as the pool
 
 
 @asynccontextmanager
@@ -107,8 +108,7 @@ async def test_broken(name: str) -> None:
         with pytest.raises(Broken):
             await fetch(pool)
         assert len(upstream.requests) == 1
-        await asyncio.sleep(0.01)
-        assert not pool._open
+        await eventually(lambda: not pool._open)
 
 
 async def test_what_arrived_is_read_before_the_end() -> None:
@@ -151,7 +151,7 @@ async def test_not_reused(name: str) -> None:
     """A connection is not used again when the server closes it, or sends what was not asked for."""
     async with pooled((REQUEST, *NOT_KEPT[name], REQUEST), (REQUEST, OK)) as (pool, upstream):
         assert await fetch(pool) == b"hi"
-        await asyncio.sleep(0.02)
+        await eventually(lambda: not pool._open)
         assert await fetch(pool) == b"hi"
         assert upstream.accepted == 2
 
@@ -193,8 +193,7 @@ async def test_a_connection_closed_while_it_was_kept() -> None:
     """A kept connection that the server has closed is not used, and forgotten."""
     async with pooled((REQUEST, OK, CLOSE), (REQUEST, OK)) as (pool, upstream):
         await fetch(pool)
-        await asyncio.sleep(0.02)
-        assert not pool._open
+        await eventually(lambda: not pool._open)
         await fetch(pool)
         assert len(upstream.requests) == 2
 
@@ -207,7 +206,8 @@ async def test_cancel(name: str) -> None:
     """A cancelled request closes its connection at once and gives its turn back."""
     async with pooled((REQUEST, *CANCELLED[name]), (REQUEST, OK), limit=1) as (pool, upstream):
         asking = asyncio.create_task(fetch(pool))
-        await asyncio.sleep(0.02)
+        await eventually(lambda: upstream.requests)
+        await asyncio.sleep(0.01)  # in which what upstream says arrives
         asking.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asking
@@ -259,9 +259,10 @@ async def test_kept_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection that nobody uses is closed after a while."""
     monkeypatch.setattr(pools, "KEEPALIVE_S", 0.02)
     async with pooled((REQUEST, OK), (REQUEST, 0.01, OK)) as (pool, upstream):
+        began = time.monotonic()
         await asyncio.gather(fetch(pool), fetch(pool))
-        assert len(pool._open) == 2
         await seen(upstream, 2)
+        assert time.monotonic() - began >= 0.02
         assert not pool._idle
 
 

@@ -37,10 +37,12 @@ def stored(scope: str, fingerprint: str, encoded: bytes = b"answer", lives_s: fl
 
 async def test_an_answer_goes_when_its_time_is_up(answers: RedisAnswers) -> None:
     """An answer is gone at its expiry, and one that has expired already is not stored."""
-    await answers.put([stored("a", "f", lives_s=0.03), stored("a", "g", lives_s=0.0), stored("a", "h", lives_s=-9)])
+    await answers.put([stored("a", "f"), stored("a", "g", lives_s=0.0), stored("a", "h", lives_s=-9)])
     assert (await answers.size()).entries == 1
-    await asyncio.sleep(0.04)
-    assert await answers.get(Key("a", "f")) is None
+    await answers.put([stored("a", "f", lives_s=0.03)])
+    async with asyncio.timeout(5):
+        while await answers.get(Key("a", "f")) is not None:  # noqa: ASYNC110  # Redis tells nobody
+            await asyncio.sleep(0.01)
     assert await answers.size() == Size(0, 0)
 
 
