@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import logging
+import time
 
 import pytest
 from levels import KEY, DictLevel, Mood, answer, cache_of
@@ -22,11 +23,13 @@ async def test_what_gathers_is_one_batch() -> None:
     """Answers that come within 20 ms share one round trip to a level."""
     level = DictLevel()
     async with cache_of(level) as cache:
+        began = time.monotonic()
         for key in keys(5):
             cache.keep(answer(key))
             await asyncio.sleep(0)
-        await eventually(lambda: level.batches)
-        assert [len(batch) for batch in level.batches] == [5]
+        took_s = time.monotonic() - began  # longer on a machine that stops us meanwhile
+    assert sum(len(batch) for batch in level.batches) == 5
+    assert len(level.batches) <= 1 + took_s / writer.GATHER_S
 
 
 async def test_batches_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,9 +101,11 @@ async def test_leaving_does_not_wait_for_a_frozen_level(monkeypatch: pytest.Monk
     monkeypatch.setattr(writer, "CLOSE_S", 0.03)
     well, frozen = DictLevel("redis"), DictLevel("postgres")
     frozen.mood = "frozen"
-    async with asyncio.timeout(0.5):
-        async with cache_of(well, frozen) as cache:
-            cache.keep(answer())
+    async with cache_of(well, frozen) as cache:
+        cache.keep(answer())
+        await eventually(lambda: well.kept)
+        began = time.monotonic()
+    assert time.monotonic() - began < 0.5
     frozen.mood = "well"
     assert (list(well.kept), (await cache.stats()).dropped) == ([KEY], 1)
 

@@ -28,6 +28,13 @@ from app.settings import Settings
 SECRET = "Tr0ub4dor&3"
 
 
+@pytest.fixture(autouse=True)
+def _no_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine's disk and database are neither slow nor far."""
+    monkeypatch.setattr(machine, "SLOW_SYNC_MS", 60_000.0)
+    monkeypatch.setattr(stores, "FAR_MS", 60_000.0)
+
+
 def settings_of(folder: Path, **changes: Any) -> Settings:
     """Settings of a server of scripted models on that folder."""
     chosen = {"tandem_home": folder, "port": 0, "fast_model": "scripted:fast", "slow_model": "scripted:slow"}
@@ -143,7 +150,7 @@ async def test_a_clock_that_is_astray_is_found(dsn: str, tmp_path: Path, monkeyp
     monkeypatch.setattr(time, "time", lambda: real() + 5)
     found = (await all_of(stores.database(settings_of(tmp_path, database_url=dsn))))["clock"]
     assert found.mark == "mend"
-    assert found.told.startswith(("5.0", "4.9"))
+    assert 4 < float(found.told.split()[0]) < 6  # as exactly as the way there and back was short
 
 
 async def test_stores_that_are_away_are_to_be_mended_and_no_password_is_told(tmp_path: Path) -> None:
