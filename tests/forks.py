@@ -125,6 +125,7 @@ def serve(orders: socket.socket) -> list[str] | None:
 def _settle(environment: dict[str, str], outputs: list[int]) -> None:
     """Become what a start by name would have made: a session, an environment and an output of its own."""
     os.setsid()
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it would ignore it, as all that nohup starts do
     for number in (1, 2):
         os.dup2(outputs[min(number, len(outputs)) - 1], number)
     for output in outputs:
