@@ -233,7 +233,7 @@ async def test_no_token(cloud: Google, let_in: object, socket: str, monkeypatch:
                 await RunStore(pool).write(filed(entries.opening(1)))
             cloud.status, held = 200, time.monotonic()
             await asyncio.sleep(0)
-            assert time.monotonic() - held < 0.1
+            assert time.monotonic() - held < 1.0  # a loop that is held is so for as long as Google hangs
         cloud.hang = False
         await until_written(pool)
 

@@ -99,7 +99,7 @@ async def test_nobody_waits_for_a_store_known_to_be_away(store: MemoryStore, log
     async with log.journal(store, Limits(retry_first_s=0.001, retry_most_s=0.01)) as journal:
         assert not await journal.opened(entries.opening()).durable(0.05)
         assert journal.state["status"] == "away"
-        assert not await asyncio.wait_for(journal.opened(entries.opening()).durable(60), 0.05)
+        assert not await asyncio.wait_for(journal.opened(entries.opening()).durable(60), 5)
         store.away = False
         assert await journal.drain(5)
         assert await journal.opened(entries.opening()).durable(5)

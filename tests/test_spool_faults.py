@@ -141,7 +141,7 @@ async def test_a_disk_that_says_nothing_is_told(tmp_path: Path) -> None:
         assert "no answer" in str(journal.state["status"])
         began = time.perf_counter()
         assert not await journal.opened(entries.opening(3)).durable(5)
-        assert time.perf_counter() - began < 0.1
+        assert time.perf_counter() - began < 1  # and not 5
         gate.set()
         assert await journal.drain(5)
         assert await first.durable(0)
