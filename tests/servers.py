@@ -197,6 +197,12 @@ async def eventually(holds: Callable[[], object], within_s: float = 2.0) -> None
             await asyncio.sleep(0.002)
 
 
+async def turns(count: int = 100) -> None:
+    """Give so many turns of the loop away, in which this same loop reads what it has written, however fast it is."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
 async def _in_memory(
     settings: Settings, journal: MemoryJournal, numbers: Metrics, doorstep: Doorstep, stack: contextlib.AsyncExitStack
 ) -> Parts:

@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncIterator
 
 import pytest
-from fleets import FRIEND, IMMORTAL, OPENER, QUICK, STRANGER, Fleet, finish, fleet, flight, key, until
+from fleets import FRIEND, IMMORTAL, OPENER, QUICK, STRANGER, Fleet, Instance, finish, fleet, flight, key, until
 
 from app.errors import NothingToAccept, RunNotLive, RunShared
 from app.reasoning.elsewhere import Flight, Used
@@ -33,9 +33,16 @@ def wanted(run_id: str = "new") -> Flight:
 
 
 def about(flight: Flight, skew_s: float = 0.0) -> Flight:
-    """A flight as another instance is told of it: its deadline on that one's clock, to some milliseconds."""
-    deadline_at = pytest.approx(flight.deadline_at + skew_s, abs=0.05)
+    """A flight as another instance is told of it: its deadline on that one's clock, on a busy machine."""
+    deadline_at = pytest.approx(flight.deadline_at + skew_s, abs=1.0)
     return flight._replace(deadline_at=deadline_at)  # type: ignore[arg-type]  # compares as a number
+
+
+async def claimed(by: Instance) -> None:
+    """Return once that instance has the question that another one gives back: Redis is told of that in a moment."""
+    async with asyncio.timeout(2):
+        while await by.others.claim(key(), wanted()) is not None:  # noqa: ASYNC110  # as who asks again would
+            await asyncio.sleep(0.01)
 
 
 # -- claims
@@ -79,8 +86,7 @@ async def test_given_back(others: Fleet) -> None:
     await asyncio.sleep(0.03)
     assert await b.others.claim(key(), wanted()) is not None
     await a.others.unclaim(key(), wanted("ours"))
-    await asyncio.sleep(0.03)
-    assert await b.others.claim(key(), wanted()) is None
+    await claimed(b)
 
 
 async def test_no_longer_ours(others: Fleet) -> None:
@@ -108,9 +114,7 @@ async def test_over(others: Fleet, stopped: bool) -> None:
         run.stop("cancelled")
     else:
         finish(run)
-    await until(lambda: not a.others.state["claimed"])
-    await asyncio.sleep(0.02)
-    assert await b.others.claim(key(), wanted("b")) is None
+    await claimed(b)
 
 
 async def test_held_while_it_lives(mortals: Fleet) -> None:

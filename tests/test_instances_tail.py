@@ -265,7 +265,7 @@ async def test_guests_may_want_the_rest(others: Fleet, finishes: bool) -> None:
     reader.close()
     await until(lambda: not run.readers)
     await asyncio.sleep(0.01)
-    assert run.stopping.done() is not finishes
+    await until(lambda: run.stopping.done() is not finishes)
 
 
 async def test_what_ends_leaves_nothing(others: Fleet) -> None:

@@ -10,6 +10,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from rich.console import Console
+from servers import turns
 
 from app.terminal.ask import TIMEOUT, ask
 from app.terminal.race import Asked, Race
@@ -245,7 +246,7 @@ async def test_an_interrupt_cancels_the_run(stage: Any, asked: Any, capsys: Any,
     play.hang_after = 2
     task = asyncio.create_task(asked(url, terminal=terminal))
     await play.started.wait()
-    await asyncio.sleep(0.03)
+    await turns()
     task.cancel()
     assert (await task)[0] == 130
     assert play.calls == ["reason", "cancel"]
@@ -258,7 +259,7 @@ async def test_who_joined_a_run_leaves_it_to_the_others(stage: Any, asked: Any, 
     play.source, play.hang_after = "attached", 2
     task = asyncio.create_task(asked(url))
     await play.started.wait()
-    await asyncio.sleep(0.03)
+    await turns()
     task.cancel()
     assert (await task)[0] == 130
     assert play.calls == ["reason"]

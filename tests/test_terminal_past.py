@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from cells import rows
 from processes import environment
-from servers import Server, eventually, serving
+from servers import Server, eventually, serving, turns
 from typer.testing import CliRunner, Result
 
 from app.cli import app
@@ -191,7 +191,7 @@ async def test_an_interrupted_race_stops_its_runs(server: Server, capsys: pytest
     shared = {"experiment": "e", "slow": {"model": "scripted:hang"}}
     racing = asyncio.ensure_future(raced(server.url, [{"input": "hang"}], shared, 1, None))
     await eventually(lambda: any(map(len, server.parts.runs._live.values())), 5)
-    await asyncio.sleep(0.05)  # in which this same loop reads what it wrote
+    await turns()
     racing.cancel()
     assert await racing == 130
     assert "0 asked" in capsys.readouterr().out

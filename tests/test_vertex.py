@@ -16,6 +16,7 @@ import pytest
 import pytest_asyncio
 from cells import rows
 from raw_upstream import raw_upstream
+from servers import eventually
 from vertex_models import fake_vertex, fakes, load, open_vertex, tasks
 
 from app.errors import ModelError
@@ -329,8 +330,7 @@ async def test_models_share_a_region() -> None:
         assert (await collect(slow))[1] is None
         assert fake.connections == 1
         await slow.close()
-        await asyncio.sleep(0.02)
-        assert not fake.links
+        await eventually(lambda: not fake.links)
 
 
 async def test_a_line_comes_back() -> None:
