@@ -4,14 +4,17 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import pytest_asyncio
 from keyring import bearer, guarded, issued
+from limits.aio.storage import memory
 from redises import RedisServer
 from servers import Server, eventually, serving
 
+from app.admission import rates
 from app.postgres.pool import Pool
 from app.question import Caller, Grant
 
@@ -20,6 +23,17 @@ CHEAP: dict[str, Any] = {
     "slow_model": "scripted:slow?first=0&gap=0&tokens=2",
 }
 A_TENTH_OF_A_CENT = {"input_usd_per_million": 1000, "output_usd_per_million": 1000}
+
+
+@pytest.fixture(autouse=True)
+def _no_span_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock of the windows in memory stands in the middle of a minute and of an hour.
+
+    They begin anew with every minute of the clock, and a request of the one before counts for a little less than one.
+    """
+    still = SimpleNamespace(time=lambda: 500_000 * 3600.0 + 1830.0)
+    monkeypatch.setattr(rates, "time", still)
+    monkeypatch.setattr(memory, "time", still)
 
 
 @pytest_asyncio.fixture
