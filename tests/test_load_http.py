@@ -47,7 +47,7 @@ async def test_who_waited_says_so_in_start() -> None:
 
 async def test_more_than_may_wait_are_refused() -> None:
     """Beyond the line a question is a 503 at once, one that waits in vain one in time; both say when to come again."""
-    async with serving(load_max_races=1, queue_length=1, queue_timeout_s=0.05, **HANG) as server:
+    async with serving(load_max_races=1, queue_length=1, queue_timeout_s=0.3, **HANG) as server:
         async with dialled(server.port, QUESTION):
             await eventually(lambda: server.runs.live)
             waiting = asyncio.create_task(tell(server.port, QUESTION))
@@ -64,7 +64,7 @@ async def test_who_leaves_while_it_waits_is_forgotten() -> None:
             await eventually(lambda: server.runs.live)
             async with dialled(server.port, QUESTION):
                 await eventually(lambda: gate(server).waiting == 1)
-            await eventually(lambda: gate(server).waiting == 0, 0.25)
+            await eventually(lambda: gate(server).waiting == 0)
         await eventually(lambda: gate(server).racing == 0)
         assert server.journal is not None
         assert len(server.journal.openings) == 1
