@@ -57,7 +57,7 @@ async def upstream() -> AsyncIterator[FakeOpenAI]:
 async def server(upstream: FakeOpenAI, files_dsn: str) -> AsyncIterator[Process]:
     """A server whose lanes differ in their answer."""
     settings = {"OPENAI_BASE_URL": upstream.base_url, "OPENAI_API_KEY": "none", "DATABASE_URL": files_dsn}
-    settings |= {"FAST_MODEL": "openai:ten", "SLOW_MODEL": "openai:five", "DEADLINE_S": "600"}
+    settings |= {"FAST_MODEL": "openai:ten", "SLOW_MODEL": "openai:five", "DEADLINE_S": "600", "SHUTDOWN_GRACE_S": "0"}
     with fresh_home() as home, running(home, **settings) as process:
         yield process
 

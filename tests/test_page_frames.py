@@ -1,11 +1,12 @@
 """What the Ask page does in a frame while texts stream: little, and what it shows is as if it did all."""
 
 from collections.abc import AsyncIterator, Iterator
-from itertools import pairwise
+from itertools import pairwise, product
 
 import pytest
 import pytest_asyncio
 from browsers import needs_chromium
+from cells import Faults
 from consoles import Console, ask
 from playwright.async_api import Page, expect
 from processes import Process, fresh_home, running
@@ -22,8 +23,10 @@ TEXTS = {
     "right to left": "שלום עולם, זה מבחן של טקסט ארוך מימין לשמאל. " * 6,
     "pairs": "👨‍👩‍👧🇩🇪😀" * 25,
 }
-# Show a text bit by bit in a box that then changes its width: where its lines end, and where those of the whole text.
-GROW = """async ([text, widths]) => {
+WIDTHS = {"as wide": (520, 520), "narrowed": (520, 380)}
+# Show texts bit by bit, all at once, each in a box that then changes its width: where its lines end, and where those of
+# the whole text.
+GROW = """async (rows) => {
   const { createAnswer } = await import("/console/ask/markdown.js");
   const frames = async (n) => { while (n--) await new Promise((done) => requestAnimationFrame(done)); };
   const box = (width) => {
@@ -43,20 +46,23 @@ GROW = """async ([text, widths]) => {
     for (const rect of rects) right.set(Math.round(rect.bottom - top), Math.round(rect.right - left));
     return [...right].sort(([a], [b]) => a - b);
   };
-  const grown = box(widths[0]);
-  const answer = createAnswer(grown);
-  for (let n = 0; n < text.length; n += 9) {
-    answer.show(text.slice(0, n));
-    await frames(1);
-  }
-  answer.show(text);
-  grown.style.width = `${widths[1]}px`;
-  await frames(4);
-  const whole = box(widths[1]);
-  const tail = whole.appendChild(document.createElement("p"));
-  tail.dir = "auto";
-  tail.textContent = text;
-  const seen = [edges(grown), edges(whole), grown.textContent];
+  const grow = async ([text, widths]) => {
+    const grown = box(widths[0]);
+    const answer = createAnswer(grown);
+    for (let n = 0; n < text.length; n += 9) {
+      answer.show(text.slice(0, n));
+      await frames(1);
+    }
+    answer.show(text);
+    grown.style.width = `${widths[1]}px`;
+    await frames(4);
+    const whole = box(widths[1]);
+    const tail = whole.appendChild(document.createElement("p"));
+    tail.dir = "auto";
+    tail.textContent = text;
+    return [edges(grown), edges(whole), grown.textContent];
+  };
+  const seen = await Promise.all(rows.map(grow));
   for (const node of document.querySelectorAll(".probe")) node.remove();
   return seen;
 }"""
@@ -94,17 +100,18 @@ async def page(one_console: Console) -> AsyncIterator[Page]:
         yield lent
 
 
-@pytest.mark.parametrize("kind", TEXTS)
-@pytest.mark.parametrize("widths", [(520, 520), (520, 380)], ids=["as wide", "narrowed"])
-async def test_a_text_that_grew_has_the_lines_of_one_that_did_not(
-    page: Page, kind: str, widths: tuple[int, int]
-) -> None:
+async def test_a_text_that_grew_has_the_lines_of_one_that_did_not(page: Page) -> None:
     """However a text came and the box was changed meanwhile, its lines end where those of the whole text end."""
-    grown, whole, text = await page.evaluate(GROW, [TEXTS[kind], widths])
-    assert len(whole) > 3
-    assert [line for line, _ in grown] == [line for line, _ in whole]
-    assert [right for _, right in grown] == pytest.approx([right for _, right in whole], abs=3)
-    assert text == TEXTS[kind]
+    table = list(product(TEXTS, WIDTHS))
+    seen = await page.evaluate(GROW, [[TEXTS[kind], WIDTHS[change]] for kind, change in table])
+    faults = Faults()
+    for (kind, change), (grown, whole, text) in zip(table, seen, strict=True):
+        with faults.of({"kind": kind, "change": change}):
+            assert len(whole) > 3
+            assert [line for line, _ in grown] == [line for line, _ in whole]
+            assert [right for _, right in grown] == pytest.approx([right for _, right in whole], abs=3)
+            assert text == TEXTS[kind]
+    faults.raise_all()
 
 
 async def test_texts_are_added_to_in_every_second_frame_and_their_boxes_grow_in_steps(page: Page) -> None:

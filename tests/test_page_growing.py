@@ -13,7 +13,7 @@ pytestmark = [needs_chromium, pytest.mark.asyncio(loop_scope="session")]
 SENTENCE = "The quick brown fox (who never sleeps) jumps over it, and then it sat down. "
 TEXT = f"one\n\ntwo {SENTENCE * 5}\nthree {SENTENCE * 5}."
 # Let a text of a class of the page grow bit by bit up to a length, in a box of 400 pixels; `grown` lets it go on.
-GROW = """async ([kind, text, length]) => {
+GROW = """async ([kind, text, length, step = 20]) => {
   const { createAnswer } = await import("/console/ask/markdown.js");
   const { createGrowing } = await import("/console/ask/growing.js");
   const node = document.body.appendChild(document.createElement("div"));
@@ -24,7 +24,7 @@ GROW = """async ([kind, text, length]) => {
   let shown = 0;
   window.grown = async (length) => {
     while (shown < length) {
-      show(text.slice(0, (shown = Math.min(length, shown + 20))));
+      show(text.slice(0, (shown = Math.min(length, shown + step))));
       await new Promise((done) => requestAnimationFrame(done));
     }
     await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
@@ -65,7 +65,7 @@ async def test_a_line_of_code_that_is_cut_is_one_line(page: Page) -> None:
       const code = document.querySelector(".probe code");
       return Math.round(code.getBoundingClientRect().height / parseFloat(getComputedStyle(code).lineHeight));
     }"""
-    await page.evaluate(GROW, ["answer", text, 4400])
+    await page.evaluate(GROW, ["answer", text, 4400, 200])
     assert await page.evaluate(rows) == 2
     await page.evaluate("window.grown", len(text))
     assert await page.evaluate(rows) == 3
