@@ -14,6 +14,12 @@ WIDE: ViewportSize = {"width": 1100, "height": 900}
 PHASE = "() => document.body.dataset.phase"
 
 
+HURRY = """() => {
+  window.patient = setTimeout;
+  window.setTimeout = (call, ms, ...rest) => patient(call, ms / 20, ...rest);
+}"""
+
+
 class Console:
     """A page and what it complained about since that was last asked."""
 
@@ -78,6 +84,16 @@ def key_of(process: Process, settings: dict[str, str], name: str, *options: str)
     made = command(process.home, "keys", "create", name, *options, **settings)
     assert made.returncode == 0, made.stderr
     return made.stdout.strip()
+
+
+@contextlib.asynccontextmanager
+async def hurried(page: Page) -> AsyncIterator[None]:
+    """What the page does by itself after a while it does twenty times as soon, until the block ends."""
+    await page.evaluate(HURRY)
+    try:
+        yield
+    finally:
+        await page.evaluate("() => { window.setTimeout = window.patient; }")
 
 
 async def ask(page: Page, question: str) -> None:

@@ -22,9 +22,9 @@ from processes import Process, fresh_home, running
 from seen import Seen, events_in
 
 PING = b": ping\n"
-# Half a second of events with silences longer than the time between two keep-alives, and text that breaks parsers.
-FAST = "scripted:garbage?first=0.15&gap=0.03"
-SLOW = "scripted:slow?first=0.3&gap=0.08&tokens=5"
+# Some events with silences longer than the time between two keep-alives, and text that breaks parsers.
+FAST = "scripted:garbage?first=0.08&gap=0.015"
+SLOW = "scripted:slow?first=0.15&gap=0.04&tokens=5"
 NAMES = ["start", "delta", "preliminary", "lane_end", "final", "done"]
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -32,8 +32,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 @pytest.fixture(scope="module")
 def server(files_dsn: str) -> Iterator[Process]:
-    """A real server that sends a keep-alive after every 50 ms of silence."""
-    settings = {"DATABASE_URL": files_dsn, "PING_S": "0.05", "FAST_MODEL": FAST, "SLOW_MODEL": SLOW}
+    """A real server that sends a keep-alive after every 25 ms of silence."""
+    settings = {"DATABASE_URL": files_dsn, "PING_S": "0.025", "FAST_MODEL": FAST, "SLOW_MODEL": SLOW}
     with fresh_home() as home, running(home, **settings) as process:
         yield process
 

@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 from browsers import REBOUND, needs_chromium, page_elsewhere
 from consoles import Console, ask
-from playwright.async_api import BrowserContext, Page, expect
+from playwright.async_api import BrowserContext, Page, Route, expect
 from processes import Process, fresh_home, running
 from servers import eventually
 
@@ -21,8 +21,8 @@ WAIT_MS = 10_000
 
 @pytest.fixture(scope="module")
 def server(files_dsn: str) -> Iterator[Process]:
-    """A server whose fast lane is done in a quarter of a second and whose slow lane leaves time to press a button."""
-    models = {"FAST_MODEL": "scripted:fast?first=0.1&gap=0.01", "SLOW_MODEL": "scripted:slow?first=1&gap=0.003"}
+    """A server whose fast lane is done in a quarter of a second and whose slow lane soon after."""
+    models = {"FAST_MODEL": "scripted:fast?first=0.1&gap=0.01", "SLOW_MODEL": "scripted:slow?first=0.2&gap=0.003"}
     with fresh_home() as home, running(home, DATABASE_URL=files_dsn, CACHE="true", **models) as process:
         yield process
 
@@ -38,6 +38,18 @@ async def page(one_console: Console) -> AsyncIterator[Page]:
 def context(one_console: Console) -> BrowserContext:
     """The profile of the page."""
     return one_console.page.context
+
+
+async def ask_slowly(page: Page, question: str, slow: str = "scripted:hang") -> None:
+    """Ask where the slow lane leaves time to look, or to press a button."""
+
+    async def with_model(route: Route) -> None:
+        """The question with another slow model."""
+        body = {**route.request.post_data_json, "slow": {"model": slow}}
+        await route.continue_(post_data=json.dumps(body))
+
+    await page.route("**/v1/reason", with_model)
+    await ask(page, question)
 
 
 async def run_id_of(page: Page) -> str:
@@ -62,7 +74,7 @@ async def runs_of(server: Process) -> set[str]:
 
 async def test_a_question_fills_both_lanes_and_ends_with_its_run(server: Process, page: Page, tmp_path: Path) -> None:
     """Both lanes fill, the final is marked by its change, the done line names the run, and the recent list shows it."""
-    await ask(page, "What is the capital of France?")
+    await ask_slowly(page, "What is the capital of France?", "scripted:slow?first=1&gap=0.003")
     fast, slow = page.locator("[data-lane=fast]"), page.locator("[data-lane=slow]")
     await expect(fast).to_have_attribute("data-role", "preliminary", timeout=WAIT_MS)
     await expect(slow).to_have_attribute("data-role", "final", timeout=WAIT_MS)
@@ -111,7 +123,7 @@ async def test_a_joined_run_is_left_and_not_stopped(server: Process, page: Page)
 
 async def test_stop_cancels_the_run(server: Process, page: Page) -> None:
     """Stop ends the run on the server, and the page says so."""
-    await ask(page, "Will you be stopped?")
+    await ask_slowly(page, "Will you be stopped?")
     await expect(page.locator("[data-lane=fast]")).to_have_attribute("data-state", "answering", timeout=WAIT_MS)
     await page.click("#stop")
     run_id = await run_id_of(page)
@@ -122,7 +134,7 @@ async def test_stop_cancels_the_run(server: Process, page: Page) -> None:
 
 async def test_the_preliminary_answer_can_be_taken(server: Process, page: Page) -> None:
     """Taking the fast answer makes it the unverified final and stops the slow lane."""
-    await ask(page, "Is quick good enough?")
+    await ask_slowly(page, "Is quick good enough?")
     await page.click("#accept")
     run_id = await run_id_of(page)
     await expect(page.locator("#verdict")).to_have_attribute("data-change", "unverified")

@@ -46,6 +46,13 @@ FOUR_STREAMS = """async () => {
 }"""
 
 
+# In a tab that another one opened what may take a while is given up soon.
+HURRY_COPY = """if (opener) {
+  const { timeout } = AbortSignal;
+  AbortSignal.timeout = (ms) => timeout.call(AbortSignal, ms / 20);
+}"""
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def upstream() -> AsyncIterator[FakeOpenAI]:
     """The models' server, which counts what it is asked."""
@@ -186,6 +193,7 @@ async def test_a_copy_of_the_tab_does_not_take_the_run(page: Page, upstream: Fak
     before = upstream.stats.requests
     await ask(page, "Whose is it?")
     await begun(page)
+    await page.context.add_init_script(HURRY_COPY)
     async with page.expect_popup() as opening:
         await page.evaluate("window.open(location.href)")
     copy = await opening.value

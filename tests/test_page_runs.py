@@ -9,7 +9,7 @@ import httpx
 import pytest
 import pytest_asyncio
 from browsers import needs_chromium
-from consoles import Console
+from consoles import Console, hurried
 from playwright.async_api import Page, Route, expect
 from processes import Process, fresh_home, running
 
@@ -94,12 +94,13 @@ async def calls(api: httpx.AsyncClient) -> int:
 
 async def test_an_empty_list_teaches_what_fills_it(server: Process, page: Page, api: httpx.AsyncClient) -> None:
     """A list without runs says what to do; a run that is asked meanwhile comes by itself and opens by Enter."""
-    await page.goto(f"{server.url}/#/runs")
-    await expect(page.locator("#runs")).to_have_attribute("data-state", "nothing", timeout=WAIT_MS)
-    await expect(page.locator("#runs .empty a")).to_have_attribute("href", "#/")
-    record = await asked(api, "Will you come by yourself?", experiment="tail")
-    row = page.locator(f"#runs-rows tr[data-run='{record['run_id']}']")
-    await expect(row.locator("[data-part=question]")).to_have_text("Will you come by yourself?", timeout=WAIT_MS)
+    async with hurried(page):
+        await page.goto(f"{server.url}/#/runs")
+        await expect(page.locator("#runs")).to_have_attribute("data-state", "nothing", timeout=WAIT_MS)
+        await expect(page.locator("#runs .empty a")).to_have_attribute("href", "#/")
+        record = await asked(api, "Will you come by yourself?", experiment="tail")
+        row = page.locator(f"#runs-rows tr[data-run='{record['run_id']}']")
+        await expect(row.locator("[data-part=question]")).to_have_text("Will you come by yourself?", timeout=WAIT_MS)
     await row.locator("a.run-link").press("Enter")
     await expect(page.locator("#one-question")).to_have_text("Will you come by yourself?", timeout=WAIT_MS)
     await page.go_back()
