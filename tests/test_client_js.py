@@ -127,9 +127,10 @@ async def test_a_module_keeps_its_rules() -> None:
     assert await asyncio.to_thread(failures_of, *map(FOLDER.joinpath, SUITES)) == ""
 
 
-async def test_node_keeps_the_contract(site: Site, node_clients: Path) -> None:
+@pytest.mark.parametrize("stride", [7, pytest.param(1, marks=pytest.mark.long)])
+async def test_node_keeps_the_contract(site: Site, node_clients: Path, stride: int) -> None:
     """The client keeps every rule of its contract in Node."""
-    world = json.dumps(site.world())
+    world = json.dumps(site.world(stride=stride))
     assert await in_node(node_clients / "js/contract.test.mjs", TANDEM=world, CONTRACT="rules") == ""
 
 
