@@ -1,15 +1,19 @@
 """The console in a browser, loaded once for the tests of a file: loading it anew takes longer than most tests do."""
 
 import contextlib
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
+import playwright.async_api
 import pytest
 import pytest_asyncio
 from browsers import chromium
-from playwright.async_api import Browser, Page, ViewportSize, expect
+from playwright.async_api import Browser, Locator, Page, ViewportSize
 from processes import Process, command
 
 WAIT_MS = 20_000
+SPAN_MS = 2_400  # who may wait for longer is looked after only every half second, by Playwright's own rule
 WIDE: ViewportSize = {"width": 1100, "height": 900}
 PHASE = "() => document.body.dataset.phase"
 
@@ -18,6 +22,29 @@ HURRY = """() => {
   window.patient = setTimeout;
   window.setTimeout = (call, ms, ...rest) => patient(call, ms / 20, ...rest);
 }"""
+
+
+def expect(of: Locator) -> Any:
+    """What is expected of a part of a page sooner or later, as Playwright's own; looked at ten times a second."""
+    return _Patience(of)
+
+
+class _Patience:
+    def __init__(self, of: Locator) -> None:
+        self._expected = playwright.async_api.expect(of)
+
+    def __getattr__(self, name: str) -> Callable[..., Awaitable[None]]:
+        look: Callable[..., Awaitable[None]] = getattr(self._expected, name)
+
+        async def until_it_holds(*wanted: Any, timeout: float = WAIT_MS) -> None:
+            end = time.monotonic() + timeout / 1000
+            while (left := (end - time.monotonic()) * 1000) > SPAN_MS:
+                with contextlib.suppress(AssertionError):
+                    await look(*wanted, timeout=SPAN_MS)
+                    return
+            await look(*wanted, timeout=max(1, left))
+
+        return until_it_holds
 
 
 class Console:

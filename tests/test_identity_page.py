@@ -7,8 +7,8 @@ from typing import NamedTuple
 import pytest
 import pytest_asyncio
 from browsers import needs_chromium, page_elsewhere
-from consoles import ask, key_of
-from playwright.async_api import Browser, Page, expect
+from consoles import ask, expect, key_of
+from playwright.async_api import Browser, Page
 from processes import Process, fresh_home, running
 
 pytestmark = [needs_chromium, pytest.mark.asyncio(loop_scope="session")]

@@ -10,8 +10,8 @@ import httpx
 import pytest
 import pytest_asyncio
 from browsers import REBOUND, needs_chromium, page_elsewhere
-from consoles import Console, ask
-from playwright.async_api import BrowserContext, Page, Route, expect
+from consoles import Console, ask, expect
+from playwright.async_api import BrowserContext, Page, Route
 from processes import Process, fresh_home, running
 from servers import eventually
 
@@ -45,7 +45,7 @@ async def ask_slowly(page: Page, question: str, slow: str = "scripted:hang") -> 
 
     async def with_model(route: Route) -> None:
         """The question with another slow model."""
-        body = {**route.request.post_data_json, "slow": {"model": slow}}
+        body = json.loads(route.request.post_data or "") | {"slow": {"model": slow}}
         await route.continue_(post_data=json.dumps(body))
 
     await page.route("**/v1/reason", with_model)

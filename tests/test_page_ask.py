@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from browsers import needs_chromium
-from consoles import Console, ask
+from consoles import Console, ask, expect
 from cutting import Wire, cutting
 from fake_openai import HANG, FakeOpenAI, fake_openai
-from playwright.async_api import Browser, BrowserContext, Page, Route, ViewportSize, expect
+from playwright.async_api import Browser, BrowserContext, Page, Route, ViewportSize
 from processes import Process, fresh_home, running
 from spoken import silent, spoken
 

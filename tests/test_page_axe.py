@@ -10,10 +10,10 @@ import insight_past
 import pytest
 import pytest_asyncio
 from browsers import needs_chromium
-from consoles import key_of
+from consoles import expect, key_of
 from fake_openai import fake_openai
 from msgspec import structs
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Browser, Page
 from processes import Process, fresh_home, running
 from spoken import spoken
 
@@ -67,7 +67,7 @@ async def entrance(browser: Browser, keyed: tuple[Process, str], node_clients: P
     page = await context.new_page()
     page.set_default_timeout(WAIT_MS)
     await page.goto(keyed[0].url)
-    await page.locator("#key").wait_for()
+    await expect(page.locator("#key")).to_be_visible()
     yield page
     await context.close()
 
@@ -94,7 +94,7 @@ async def page(empty: Page, files_dsn: str) -> Page:
 async def go(page: Page, address: str, ready: str) -> None:
     """Open another page of the console without loading anything anew, and wait for what it shows last."""
     await page.evaluate("(hash) => { location.hash = hash; }", address)
-    await page.locator(ready).first.wait_for()
+    await expect(page.locator(ready).first).to_be_visible()
 
 
 async def ask(page: Page, question: str, **options: str) -> None:
@@ -107,7 +107,7 @@ async def ask(page: Page, question: str, **options: str) -> None:
     await page.fill("#question", question)
     await page.press("#question", "Enter")
     await expect(page.locator("#asked")).to_have_text(question)
-    await page.locator("body[data-phase=over]").wait_for()
+    await expect(page.locator("body[data-phase=over]")).to_be_visible()
 
 
 async def faults(page: Page) -> list[str]:
@@ -145,16 +145,16 @@ async def test_an_idle_ask_page_has_no_fault(page: Page) -> None:
 async def test_a_revised_run_has_no_fault(page: Page) -> None:
     """Two lanes with Markdown, what changed, the race and the actions pass axe."""
     await ask(page, "How much?")
-    await page.locator("#verdict[data-change=revised]").wait_for()
+    await expect(page.locator("#verdict[data-change=revised]")).to_be_visible()
     await page.click("#changes-toggle")
-    await page.locator("#changes ins").first.wait_for()
+    await expect(page.locator("#changes ins").first).to_be_visible()
     assert await faults(page) == []
 
 
 async def test_a_refusal_has_no_fault(page: Page) -> None:
     """A question that was refused, with what to do about it, passes axe."""
     await ask(page, "Who are you?", slow="nobody:here")
-    await page.locator("#problem").wait_for()
+    await expect(page.locator("#problem")).to_be_visible()
     assert await faults(page) == []
 
 
@@ -168,7 +168,7 @@ async def test_the_runs_have_no_fault(page: Page) -> None:
 async def test_one_run_has_no_fault(page: Page) -> None:
     """A run with its lanes, its moments as a table, its judgement and its record passes axe."""
     await ask(page, "How much, again?", slow="openai:rich")
-    await page.locator("#done").wait_for()
+    await expect(page.locator("#done")).to_be_visible()
     await go(page, await page.locator("#done-run").get_attribute("href") or "", "#one-axis svg")
     await page.locator("#one-player summary").click()
     assert await faults(page) == []
@@ -185,7 +185,7 @@ async def test_insight_has_no_fault(page: Page) -> None:
 async def test_health_has_no_fault(page: Page) -> None:
     """Parts, breakers with their hands, the ledger and the limits pass axe."""
     await go(page, "#/health", "#limit-rows tr")
-    await page.locator("#breaker-rows button, #part-rows tr").first.wait_for()
+    await expect(page.locator("#breaker-rows button, #part-rows tr").first).to_be_visible()
     assert await faults(page) == []
 
 
@@ -193,6 +193,6 @@ async def test_the_help_has_no_fault(page: Page) -> None:
     """The dialog of the keys passes axe."""
     await go(page, "#/", "#ask")
     await page.click("#help-open")
-    await page.locator("#help").wait_for()
+    await expect(page.locator("#help")).to_be_visible()
     assert await faults(page) == []
     await page.keyboard.press("Escape")

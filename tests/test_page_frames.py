@@ -7,8 +7,8 @@ import pytest
 import pytest_asyncio
 from browsers import needs_chromium
 from cells import Faults
-from consoles import Console, ask
-from playwright.async_api import Page, expect
+from consoles import Console, ask, expect
+from playwright.async_api import Page
 from processes import Process, fresh_home, running
 
 pytestmark = [needs_chromium, pytest.mark.asyncio(loop_scope="session")]

@@ -10,8 +10,8 @@ import httpx
 import pytest
 import pytest_asyncio
 from browsers import needs_chromium
-from consoles import Console, ask, console, key_of
-from playwright.async_api import Browser, Page, expect
+from consoles import Console, ask, console, expect, key_of
+from playwright.async_api import Browser, Page
 from processes import Process, fresh_home, running
 
 pytestmark = [needs_chromium, pytest.mark.asyncio(loop_scope="session")]

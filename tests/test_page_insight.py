@@ -10,14 +10,13 @@ import insight_past
 import pytest
 import pytest_asyncio
 from browsers import needs_chromium
-from consoles import Console, console
-from playwright.async_api import Browser, Page, Request, Route, expect
+from consoles import Console, console, expect
+from playwright.async_api import Browser, Page, Request, Route
 from processes import Process, fresh_home, running
 from servers import eventually
 
 pytestmark = [needs_chromium, pytest.mark.asyncio(loop_scope="session")]
 WAIT_MS = 20_000
-expect.set_options(timeout=WAIT_MS)
 REFUSED = "Failed to load resource"
 STATS, CURVE = "/api/experiments/stats", "/api/experiments/deadline-curve"
 READY = ".insight[data-state=ready]:not([aria-busy])"
@@ -69,7 +68,7 @@ async def shown(browser: Browser, server: Process) -> AsyncIterator[Page]:
 async def visit(page: Page, server: Process, query: str = "span=all") -> None:
     """Open the page with these filters and wait until every card has been filled."""
     await page.goto(f"{server.url}/#/insight?{query}")
-    await page.locator(READY).wait_for()
+    await expect(page.locator(READY)).to_be_visible()
 
 
 async def get(server: Process, path: str, **params: Any) -> Any:
@@ -90,7 +89,7 @@ async def rows(page: Page, card: str) -> list[list[str]]:
     """The rows of the table behind a card's chart, once it is opened."""
     numbers = page.locator(f"[data-card={card}] details.numbers")
     await numbers.locator("summary").click()
-    await numbers.locator("tbody tr").first.wait_for()  # the table is made when it is opened, not before
+    await expect(numbers.locator("tbody tr").first).to_be_visible()  # the table is made when it is opened, not before
     cells = "(rows) => rows.map((row) => [...row.children].map((cell) => cell.textContent))"
     found: list[list[str]] = await numbers.locator("tbody tr").evaluate_all(cells)
     return found
@@ -113,7 +112,7 @@ async def test_a_span_without_runs_leads_to_those_that_are_there(server: Process
     await expect(page.locator("#insight-none")).to_be_visible()
     await expect(page.locator("[name=prompt_class]")).to_have_value("nonsense")
     await page.click("#insight-none button")
-    await page.locator(READY).wait_for()
+    await expect(page.locator(READY)).to_be_visible()
     assert page.url.endswith("#/insight?span=all")
 
 
@@ -238,7 +237,7 @@ async def test_a_changed_filter_breaks_off_what_was_asked_before(server: Process
     await eventually(lambda: len(held) == 2, 10)
     await page.unroute_all(behavior="ignoreErrors")
     await page.click("[data-value='24h']")
-    await page.locator(READY).wait_for()
+    await expect(page.locator(READY)).to_be_visible()
     assert page.url.endswith("#/insight")
 
 
@@ -293,7 +292,7 @@ async def test_a_server_that_is_away_is_told_once(server: Process, page: Page) -
     assert await page.locator(".problem:visible").count() == 1
     await page.unroute("**/api/**")
     await page.locator("#insight-problem button").click()
-    await page.locator(READY).wait_for()
+    await expect(page.locator(READY)).to_be_visible()
 
 
 async def test_a_chart_is_read_with_the_keyboard(server: Process, shown: Page) -> None:
@@ -332,7 +331,7 @@ async def test_the_focus_stays_where_it_was(server: Process, page: Page) -> None
         await page.locator(selector).focus()
         await page.keyboard.press("Enter")
         await expect(page.locator(selector)).to_have_attribute("aria-pressed", "true")
-        await page.locator(READY).wait_for()
+        await expect(page.locator(READY)).to_be_visible()
         await expect(page.locator(selector)).to_be_focused()
 
 

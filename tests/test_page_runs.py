@@ -9,8 +9,8 @@ import httpx
 import pytest
 import pytest_asyncio
 from browsers import needs_chromium
-from consoles import Console, hurried
-from playwright.async_api import Page, Route, expect
+from consoles import Console, expect, hurried
+from playwright.async_api import Page, Route
 from processes import Process, fresh_home, running
 
 pytestmark = [needs_chromium, pytest.mark.asyncio(loop_scope="session")]
