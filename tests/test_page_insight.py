@@ -19,6 +19,7 @@ pytestmark = [needs_chromium, pytest.mark.asyncio(loop_scope="session")]
 WAIT_MS = 20_000
 REFUSED = "Failed to load resource"
 STATS, CURVE = "/api/experiments/stats", "/api/experiments/deadline-curve"
+LITTLE = "span=1h"  # is soon shown, where it does not matter what
 READY = ".insight[data-state=ready]:not([aria-busy])"
 AWAY = {"title": "The record cannot be read now", "status": 503, "detail": "later", "code": "record_unavailable"}
 # How far to the right anything reaches: the whole page, and each chart.
@@ -215,13 +216,13 @@ async def test_at_most_two_requests_at_a_time(server: Process, page: Page) -> No
 
     page.on("request", begin)
     page.on("requestfinished", end)
-    await visit(page, server)
+    await visit(page, server, LITTLE)
     assert (max(seen), len(seen) > 6) == (2, True)
 
 
 async def test_a_changed_filter_breaks_off_what_was_asked_before(server: Process, page: Page) -> None:
     """Requests whose answer nobody waits for any more are aborted, and the last filter is the one that is shown."""
-    await visit(page, server)
+    await visit(page, server, LITTLE)
     held: list[Route] = []
 
     def hold(route: Route) -> None:
@@ -249,7 +250,7 @@ async def test_a_card_that_fails_says_why_and_tries_again(server: Process, page:
         await route.fulfill(status=503, content_type="application/problem+json", body=json.dumps(AWAY))
 
     await page.route("**/deadline-curve**", refuse)
-    await visit(page, server)
+    await visit(page, server, LITTLE)
     card = page.locator("[data-card=times]")
     await expect(card).to_have_attribute("data-state", "problem")
     await expect(card.locator("code")).to_have_text("record_unavailable")
@@ -287,7 +288,7 @@ async def get_problem(server: Process, path: str, **params: Any) -> Any:
 async def test_a_server_that_is_away_is_told_once(server: Process, page: Page) -> None:
     """Without any answer the page has one problem, not six, and comes back by its button."""
     await page.route("**/api/**", lambda route: route.abort())
-    await page.goto(f"{server.url}/#/insight?span=all")
+    await page.goto(f"{server.url}/#/insight?{LITTLE}")
     await expect(page.locator("#insight-problem code")).to_have_text("unreachable")
     assert await page.locator(".problem:visible").count() == 1
     await page.unroute("**/api/**")
@@ -326,7 +327,7 @@ async def test_a_chart_is_read_with_the_pointer(server: Process, shown: Page) ->
 
 async def test_the_focus_stays_where_it_was(server: Process, page: Page) -> None:
     """Whoever changes a filter by the keyboard finds the focus on the same field afterwards."""
-    await visit(page, server)
+    await visit(page, server, LITTLE)
     for selector in ("#insight-filters [data-value='30d']", "[data-card=trend] [data-value=first_token]"):
         await page.locator(selector).focus()
         await page.keyboard.press("Enter")
@@ -356,7 +357,7 @@ async def test_two_variants_are_compared_in_words(server: Process, page: Page) -
 
 async def test_few_runs_are_called_few(server: Process, page: Page) -> None:
     """A class of few runs says that they are too few, and no share is put beside it."""
-    await visit(page, server, "span=1h")
+    await visit(page, server, LITTLE)
     runs = int(await page.locator("[data-tile=runs] dd").first.inner_text())
     assert 0 < runs < 20
     await expect(page.locator("[data-card=verdicts] .card-notes")).to_contain_text("too few to say")
