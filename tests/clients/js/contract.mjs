@@ -6,7 +6,6 @@ const NAMES = ["start", "delta", "preliminary", "lane_end", "final", "done"];
 const SHORT = { fast: { model: "scripted:fast?first=0.01&gap=0&tokens=3" }, slow: { model: "scripted:slow?first=0.03&gap=0&tokens=3" }, cache: "off" };
 const TINY = { ...SHORT, fast: { model: "scripted:fast?first=0.01&gap=0&tokens=1" }, slow: { model: "scripted:slow?first=0.03&gap=0&tokens=1" } };
 const LONG = { ...SHORT, slow: { model: "scripted:slow?first=0.1&gap=0.01&tokens=30" } };
-const MUCH = { ...SHORT, slow: { model: "scripted:slow?first=0.05&gap=0.004&tokens=30" } };
 const ENDLESS = { ...SHORT, slow: { model: "scripted:hang" } };
 
 const soon = { sleep: () => new Promise((resolve) => setTimeout(resolve, 1)) };
@@ -149,7 +148,7 @@ export const rules = [
     }
   }],
   ["A run whose connection is lost again and again is one run, begun once.", async (world) => {
-    const question = labelled(MUCH);
+    const question = labelled(LONG);
     const wire = breaking(900, 6);
     const phases = [];
     const run = client(world, { fetch: wire.fetch }).ask(question, { onState: ({ phase }) => phases.push(phase) });
@@ -232,7 +231,7 @@ export const rules = [
   }],
   ["Aborting, and breaking off, ends the reading and not the run.", async (world) => {
     const aborter = new AbortController();
-    const question = { ...labelled(MUCH), on_disconnect: "finish" };
+    const question = { ...labelled(LONG), on_disconnect: "finish" };
     const run = client(world).ask(question, { signal: aborter.signal });
     const error = await failure((async () => {
       for await (const { seq } of run) if (seq === 2) aborter.abort();
