@@ -189,7 +189,7 @@ async def test_redis_stays_away(redis_server: RedisServer) -> None:
 async def test_redis_was_never_there() -> None:
     """Without a Redis everything goes on as if this were the only instance, and is waited for by nobody for long."""
     began = time.monotonic()
-    async with fleet(f"redis://127.0.0.1:{free_port()}/0") as others:
+    async with fleet(f"redis://127.0.0.1:{free_port()}/0", there=False) as others:
         a = await others.instance()
         run = a.open()
         assert await a.others.claim(key(), flight(run)) is None

@@ -128,7 +128,7 @@ async def test_many_questions_share_one_connection(stage: Stage) -> None:
 async def test_upstream_sees_the_end(how: str, model: str, stage: Stage) -> None:
     """Upstream sees a cancel, a deadline and a client's leaving within 250 ms, before the first token too."""
     fake, server, lane = stage.fake, stage.server, {"model": f"vertex:{model}"}
-    cancelled, deadline_s = fake.cancelled, 0.1 if how == "deadline" else 30.0
+    cancelled, deadline_s = fake.cancelled, 0.4 if how == "deadline" else 30.0  # in which both are asked
     body = {"input": "Why?", "deadline_s": deadline_s, "fast": lane, "slow": lane}
     async with server.client.stream("POST", "/v1/reason", json=body) as response:
         ends = time.monotonic() + deadline_s
