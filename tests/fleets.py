@@ -38,8 +38,9 @@ QUICK = Pace(
     answer_s=0.3,
 )
 PATIENT = replace(QUICK, overdue_s=30.0)
-# A busy machine may stop us for longer than a short lease, and longer than Redis is waited for where it is ill.
-IMMORTAL = replace(QUICK, lease_s=30.0, command_s=5.0)
+# A busy machine may stop us for longer than a short lease, than who is ill or dead is waited for, and than a mirror
+# waits for its first reader.
+IMMORTAL = replace(QUICK, lease_s=30.0, command_s=5.0, arrival_s=5.0, answer_s=5.0, linger_s=0.3, lingers_after_s=0.3)
 OPENER, FRIEND, STRANGER = Caller("opener", "t"), Caller("friend", "t"), Caller("stranger", "u")
 END = LaneEnd("fast", "completed", None, None, False, 1.0, 2.0, Usage(), None, None)
 DONE = Done("completed", "slow", True, None, Usage(), None, 3.0, False, "f", "durable")
@@ -180,7 +181,7 @@ def key(fingerprint: str = "f" * 64) -> Key:
     return Key("tenant:t", fingerprint)
 
 
-async def until(true: Callable[[], object], within_s: float = 2.0) -> None:
+async def until(true: Callable[[], object], within_s: float = 10.0) -> None:
     """Return as soon as it is true."""
     async with asyncio.timeout(within_s):
         while not true():  # noqa: ASYNC110  # what is waited for has no event to wait on
