@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
-from fleets import FRIEND, IMMORTAL, OPENER, STRANGER, Fleet, finish, fleet, say, until
+from fleets import FRIEND, IMMORTAL, OPENER, QUICK, STRANGER, Fleet, finish, fleet, say, until
 from races import read
 
 from app.errors import RunNotLive
@@ -207,7 +207,7 @@ async def test_readers_elsewhere_keep_a_run(others: Fleet) -> None:
 
 async def test_being_read_is_said_again(redis_url: str) -> None:
     """A run stays known as read elsewhere for as long as it is, and no longer when that instance has died."""
-    async with fleet(redis_url) as mortals:
+    async with fleet(redis_url, replace(IMMORTAL, lease_s=QUICK.lease_s)) as mortals:
         await _said_again(mortals)
 
 
