@@ -6,6 +6,7 @@ from typing import Any
 
 from msgspec import structs
 from pasts import EPOCH, closing, lane, opening
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt
 
 from app.experiments.feedback import Feedback
 from app.http.callers import LOCAL
@@ -15,11 +16,13 @@ from app.postgres.runs import RunStore
 from app.question import LaneAsk
 from app.record.codec import digest, encode
 from app.record.entry import Closing
-from app.record.store import Filed
+from app.record.store import Filed, StoreUnavailable
 
 CLASSES = ["maths", "maths", "maths", "geography", "geography", "law", None]
 MODELS = [("openai:small", "openai:large")] * 4 + [("local:smollm2", "openai:large")]
 BATCH = 100
+# As the drainer does it: a server that has just begun may make the partition of a day while we write beside it.
+AGAIN = AsyncRetrying(retry=retry_if_exception_type(StoreUnavailable), stop=stop_after_attempt(10), reraise=True)
 
 
 def _outcome(dice: random.Random, ms: float, limit_ms: float) -> tuple[str, float]:
@@ -92,7 +95,7 @@ async def fill(dsn: str, runs: list[Closing]) -> None:
     async with Pool(dsn) as pool:
         store, reads = RunStore(pool), Experiments(pool, dsn)
         for first in range(0, len(runs), BATCH):
-            await store.write([Filed(run, digest(encode(run))) for run in runs[first : first + BATCH]])
+            await AGAIN(store.write, [Filed(run, digest(encode(run))) for run in runs[first : first + BATCH]])
         for run in runs[::3]:
             for name, chance in (("fast_correct", 0.7), ("slow_correct", 0.9)):
                 await reads.put(LOCAL, run.opening.run_id, Feedback(name, dice.random() < chance))
