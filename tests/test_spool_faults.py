@@ -13,6 +13,7 @@ import entries
 import pytest
 import spools
 from memory_store import MemoryStore
+from servers import eventually
 from test_spool import left_by_a_crash, spool_child
 
 from app.record.backlog import Item, Steps, shape
@@ -77,7 +78,7 @@ async def test_a_file_opened_anew_remembers_open_runs(tmp_path: Path) -> None:
         third = entries.opening(3)
         assert not await journal.opened(third).durable(5)
         assert await journal.drain(5)
-        await asyncio.sleep(0.3)  # until the disk is tried again
+        await eventually(lambda: journal.state["status"] == "ok", 5)  # the disk was tried again
         assert await journal.closed(entries.closing(first)).durable(5)
         assert await journal.drain(5)
     assert spools.rows(tmp_path) == [(second.run_id, OPENED, 1)]
