@@ -2,15 +2,19 @@
 
 import hashlib
 import math
+import re
+from datetime import datetime
 from typing import Any, Literal, get_args
 
 import msgspec
 import pytest
 from cells import rows
+from detector_rows import CLEAN, PERSONAL_ROWS, SECRET_ROWS
 from entries import EPOCH, attachment, lane, opening, question
 
-from app.events import Agreement, Usage
+from app.events import Agreement, Usage, clean
 from app.question import Content, Labels, LaneName, Message
+from app.record.detectors import PERSONAL, SECRETS, mask
 from app.record.entry import Closing, ContentNote, Entry, Interruption, LaneRecord, Opening
 from app.record.redaction import CUT, Redactor
 
@@ -151,6 +155,57 @@ def test_a_redacted_entry_can_be_encoded(mode: Content, kind: str) -> None:
     assert b"\x00" not in msgspec.json.encode(entry)
 
 
+@pytest.mark.parametrize("mode", ["full", "redacted"])
+def test_texts_are_masked_as_each_would_be_alone(mode: Streamed) -> None:
+    """Whatever else an entry holds, and beside which text, a text loses what it would lose by itself, and no more."""
+    detectors = SECRETS if mode == "full" else (*SECRETS, *PERSONAL)
+    texts = [re.sub("[⟦⟧]", "", text) for text, _ in (*SECRET_ROWS, *PERSONAL_ROWS)] + CLEAN
+    for before, text, after in zip(texts, texts[1:], texts[2:], strict=False):
+        entry = closing(start(before, labels=Labels()), fast=spoken(text, after))
+        kept = redacted(mode, entry)
+        found = [kept.opening.question.messages[0].content, kept.lanes["fast"].text, kept.lanes["fast"].thinking]
+        assert found == [mask(clean(one), detectors)[0] for one in (before, text, after)]
+
+
+PLAIN = closing(start("What?", labels=Labels()))
+PLACES = [
+    "opening.question.messages.0.content",
+    *(f"opening.question.{lane}.model" for lane in ("fast", "slow")),
+    *(f"opening.question.labels.{name}" for name in ("experiment", "variant", "prompt_class", "tags")),
+    "reason",
+    *(f"lanes.slow.{name}" for name in ("model", "text", "thinking", "finish_reason")),
+    *(f"lanes.slow.end.{name}" for name in ("reason", "message", "model_version")),
+]
+NUMBERS = ["latency_ms", "agreement.similarity", "lanes.slow.end.ttft_ms", "lanes.slow.end.cost_usd"]
+NUMBERS += [f"opening.question.{lane}.temperature" for lane in ("fast", "slow")]
+
+
+def put(entry: Closing, place: str, value: object) -> Closing:
+    """The closing with that value alone at one place of it."""
+    whole = msgspec.to_builtins(entry, builtin_types=(bytes, datetime))
+    *path, last = place.split(".")
+    at = whole
+    for step in path:
+        at = at[int(step)] if isinstance(at, list | tuple) else at[step]
+    at[last] = value
+    return msgspec.convert(whole, Closing)
+
+
+@pytest.mark.parametrize("mode", ["full", "redacted"])
+@rows("place", PLACES)
+def test_one_secret_is_found_wherever_it_is(mode: Streamed, place: str) -> None:
+    """A secret in a single place of an entry that has nothing else to mask is masked there."""
+    said = f"see {KEY} here"
+    entry = put(PLAIN, place, [said] if place.endswith("tags") else said)
+    assert KEY not in repr(redacted(mode, msgspec.structs.replace(entry, log=b"")))
+
+
+@rows("place", NUMBERS)
+def test_one_number_that_is_none_is_found_wherever_it_is(place: str) -> None:
+    """NaN in a single place of an entry that has nothing to mask becomes None there."""
+    assert re.search(r"\bnan\b", repr(redacted("full", put(PLAIN, place, math.nan)))) is None
+
+
 def test_a_run_keeps_who_and_when() -> None:
     """Ids, times, versions, the caller and the prices are not touched."""
     entry = redacted("none", SAMPLE)
@@ -168,6 +223,13 @@ def test_a_long_text_is_cut_and_says_so() -> None:
     assert entry.lanes["fast"].text == "b" * 100
     assert len(entry.lanes["fast"].thinking) == 100
     assert entry.content.cut == ("fast.thinking",)
+
+
+def test_a_long_answer_is_cut_in_an_entry_with_nothing_to_mask() -> None:
+    """A text beyond the bound is cut also where nothing else is to be done."""
+    entry = redacted("full", closing(start("What?", labels=Labels()), fast=spoken("word " * 100)), 64)
+    assert entry.lanes["fast"].text.endswith(CUT)
+    assert entry.content.cut == ("fast.answer",)
 
 
 def test_a_secret_at_the_cut_is_masked_whole() -> None:
