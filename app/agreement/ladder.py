@@ -61,7 +61,10 @@ def _named(same: bool | None) -> Verdict:
 
 def _numbers(one: str, other: str) -> tuple[Verdict, str]:
     """By the numbers or dates that both state; where only one states a number, by whether the other has it at all."""
-    first, second = statement(one), statement(other)
+    first = statement(one)
+    if first is None and not calculates(one):
+        return _bare(one, other)  # whatever the other states, this one can be held to nothing
+    second = statement(other)
     if first and second:
         return _stated((one, first), (other, second))
     if (first and _absent(first, one, other)) or (second and _absent(second, other, one)):
