@@ -254,7 +254,7 @@ def spans(text: str, detectors: Sequence[Detector]) -> list[Span]:
     for rank, (picture, literals, find) in enumerate(detectors):
         seen: bytes = getattr(sketch, picture)
         for literal in literals:
-            if literal in seen:
+            if seen.find(literal) >= 0:  # `in` tries bytes as a number first, which takes twice as long
                 found += [Span(start, end, rank, name) for start, end, name in find(sketch)]
                 break
     joined: list[Span] = []
