@@ -5,7 +5,7 @@ from typing import Final
 
 from isal import isal_zlib
 
-_BEGINNINGS: Final = (b"x\x01", b"x^", b"x\x9c", b"x\xda")  # how zlib begins, and no event
+_BEGINNINGS: Final = (b"x\x01", b"x^", b"x\x9c", b"x\xda")  # how packed ones begin, and no event
 
 
 def packed(log: bytes) -> bytes:
@@ -14,5 +14,5 @@ def packed(log: bytes) -> bytes:
 
 
 def unpacked(log: bytes) -> bytes:
-    """The log as it was streamed; raises zlib.error for what is damaged."""
-    return zlib.decompress(log) if log.startswith(_BEGINNINGS) else log
+    """A packed log, whatever zlib packed it, as it was streamed; raises zlib.error for what is none."""
+    return zlib.decompress(log)
