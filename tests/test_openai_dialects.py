@@ -252,8 +252,9 @@ async def test_compressed(fake: FakeOpenAI) -> None:
     assert answer == Told(reason="upstream_malformed", outcome="failed")
 
 
-async def test_reuse(fake: FakeOpenAI) -> None:
+async def test_reuse(fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch) -> None:
     """An answer read to its end gives its connection to the next ask, even if the body ends a moment after it."""
+    monkeypatch.setattr("app.llm.openai.END_OF_BODY_S", 5.0)  # a moment is longer on a busy machine
     fake.replies["m"] = Reply((HI + STOP + DONE, 0.005))
     model = open_model("m", ProviderOptions(base_url=fake.base_url))
     for _ in range(5):
