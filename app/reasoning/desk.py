@@ -159,10 +159,10 @@ class Desk:
 
     async def _race(self, order: Order) -> Asked:
         """A race of its own, once it is let in; one that could not be opened takes no place from others."""
-        checked = self._runs.check(order.question)
+        self._runs.check(order.question)
         admitted = await self._gate.enter(order.caller, order.question)
         try:
-            run = self._runs.open(replace(order, admitted=admitted), checked)
+            run = self._runs.open(replace(order, admitted=admitted))
         except Exception:  # whatever kept it from opening, its place and its money are the next one's
             admitted.settle(Spent(0, 0))
             raise

@@ -57,7 +57,6 @@ class Conductor(Protocol):
 
 
 Keep = Callable[[Closing, Key], None]
-Lanes = dict[LaneName, LanguageModel]
 
 
 def spent(outcome: Closing | None) -> Spent:
@@ -120,14 +119,9 @@ class Runs:
         self.strays: set[asyncio.Task[None]] = set()
         self.draining = False
 
-    def open(self, order: Order, checked: Lanes | None = None) -> Run:
-        """Start a race and return it. Raises ShuttingDown, TooManyRuns, AuditFull, UnknownModel, with nothing begun.
-
-        checked: the models, if `check` has found them before a wait.
-        """
-        if checked is not None:
-            self._check_room()
-        models = checked or self.check(order.question)
+    def open(self, order: Order) -> Run:
+        """Start a race and return it. Raises ShuttingDown, TooManyRuns, AuditFull, UnknownModel, with nothing begun."""
+        models = self.check(order.question)
         trail.about(order.run_id)
         run = Run(order.run_id, order.question, order.caller, order.key.fingerprint)
         run.along = self._terms.along(order.run_id)
@@ -152,7 +146,7 @@ class Runs:
             log.outlive_readers()
         self._journal.attached(order.attachment(log.run_id, self._terms.instance))
 
-    def check(self, question: Question) -> Lanes:
+    def check(self, question: Question) -> dict[LaneName, LanguageModel]:
         """The models of a race that may be opened now. Raises what `open` raises."""
         self._check_room()
         return {lane: self._models.get(lane, question.lane(lane).model) for lane in LANES}
