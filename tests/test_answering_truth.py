@@ -99,7 +99,8 @@ async def test_a_key_and_a_black_hole(proxy: tuple[Proxy, str]) -> None:
             with pytest.raises(StopIteration):  # it has nothing to wait for
                 keys._recorded(("local", "k"), each).send(None)
         network.swallow = False
-    assert max(took) < LOOK_S + 1  # what a busy machine adds
+    assert min(took) < LOOK_S + 0.1  # what a busy machine adds, it does not add to all
+    assert max(took) < LOOK_S + 1
 
 
 def test_keeping_goes_wrong(caplog: pytest.LogCaptureFixture) -> None:

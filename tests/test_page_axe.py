@@ -84,7 +84,7 @@ async def empty(entrance: Page, keyed: tuple[Process, str]) -> Page:
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def page(empty: Page, files_dsn: str) -> Page:
     """The page of somebody who has a past."""
-    races = insight_past.races(datetime.now(UTC), 40)
+    races = insight_past.races(datetime.now(UTC), 80)
     ours = [structs.replace(one, opening=structs.replace(one.opening, caller=CALLER)) for one in races]
     async with Pool(files_dsn) as pool:
         await RunStore(pool).write([Filed(one, digest(encode(one))) for one in ours])
