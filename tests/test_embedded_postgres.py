@@ -50,10 +50,9 @@ def dead(pid: int) -> bool:
     """Whether a process is gone, or waits only for its parent to notice."""
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+        return sys.platform == "linux" and "\nState:\tZ" in Path(f"/proc/{pid}/status").read_text()
+    except (ProcessLookupError, FileNotFoundError):
         return True
-    status = Path(f"/proc/{pid}/status")
-    return status.exists() and "\nState:\tZ" in status.read_text()
 
 
 def environment_of(pid: int | None) -> str:
