@@ -1,5 +1,8 @@
 """create_app(): middleware, error table, routes over the parts it is given. Opening and closing them is wiring's."""
 
+from collections.abc import Iterator
+from functools import partial
+
 from fastapi import APIRouter, FastAPI
 from starlette.types import ASGIApp
 
@@ -10,6 +13,8 @@ from app.http import (
     door,
     edge,
     experiments,
+    export,
+    feedback,
     health,
     limits,
     logs,
@@ -19,8 +24,10 @@ from app.http import (
     runs,
     security,
     sessions,
+    statistics,
     traffic,
 )
+from app.http.given import give
 from app.http.parts import Parts
 from app.http.requests import RequestLines
 from app.http.shortcut import Shortcut
@@ -32,18 +39,13 @@ DESCRIPTION = "One question, a fast and a slow language model, one truthful stre
 def create_app(parts: Parts, *, guard_loopback: bool) -> ASGIApp:
     """The ASGI application; guard_loopback refuses what a foreign web page could have sent."""
     app = FastAPI(title="Tandem", version=parts.version, description=DESCRIPTION, redoc_url=None)
+    give(app, parts)
     problems.install(app)
-    for routes in (reason, runs, limits, experiments, cache, health):
-        _add(app, routes.router(parts))
-    _add(app, sessions.router(parts.auth, parts.sessions))
-    _add(app, breakers.router(parts))
+    for routes in _routes(parts):  # as they are: to include a router would build its routes a second time
+        app.router.routes.extend(routes.routes)
     security.describe(app, parts.auth)
-    if parts.requests is not None:
-        _add(app, logs.router(parts.requests))
-    if parts.numbers is not None:
-        _add(app, metrics.router(parts.numbers, None if parts.past is None else parts.past.everybodys))
     console.install(app)
-    shortcut = Shortcut(app, "POST", reason.PATH, reason.asker(parts))
+    shortcut = Shortcut(app, "POST", reason.PATH, partial(reason.ask, parts))
     watches: list[edge.Watch] = [RequestLines(reason.PATH, parts.mask)] if parts.request_lines else []
     if parts.meters is not None:
         watches.append(traffic.Traffic(parts.meters, traffic.Templates(traffic.templates(app.routes))))
@@ -52,6 +54,17 @@ def create_app(parts: Parts, *, guard_loopback: bool) -> ASGIApp:
     return edge.Edge(inside, door=entrance, watches=watches)
 
 
-def _add(app: FastAPI, routes: APIRouter) -> None:
-    """Take routes as they are: to include their router would build each of them a second time, at its first request."""
-    app.router.routes.extend(routes.routes)
+def _routes(parts: Parts) -> Iterator[APIRouter]:
+    """What these parts can serve."""
+    yield from (reason.routes, runs.routes, limits.routes)
+    if parts.past is not None:
+        yield from (statistics.routes, export.routes, feedback.routes)  # before the routes where any word is a run
+    yield from (experiments.routes, cache.routes, health.routes, sessions.routes, breakers.routes)
+    if parts.sessions is not None:
+        yield sessions.of_keys
+    if parts.requests is not None:
+        yield logs.routes
+    if parts.numbers is not None:
+        yield metrics.routes
+        if parts.past is not None and parts.past.everybodys is not None:
+            yield metrics.of_everybody

@@ -12,10 +12,11 @@ from starlette.datastructures import Headers
 from starlette.types import Scope
 
 from app.answers.cache import Cache
-from app.http import cache as routes
 from app.http import problems
+from app.http.cache import routes
 from app.http.door import Door
 from app.http.edge import Edge
+from app.http.given import give
 from app.http.parts import Answers, Parts
 from app.question import Caller, Key, scope_of
 from app.reasoning.elsewhere import Nowhere
@@ -35,7 +36,8 @@ def client_of(cache: Cache | None) -> httpx.AsyncClient:
     parts = Parts(answers, none, none, none, none, ping_s=15, max_body_bytes=1024, version="test")
     app = FastAPI()
     problems.install(app)
-    app.include_router(routes.router(parts))
+    give(app, parts)
+    app.include_router(routes)
     transport = httpx.ASGITransport(Edge(app, door=Door(who, guard_loopback=False)))
     return httpx.AsyncClient(transport=transport, base_url="http://test")
 

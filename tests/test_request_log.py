@@ -3,6 +3,7 @@
 import random
 import re
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Any
 
 import asyncpg
@@ -21,6 +22,7 @@ from app.errors import MalformedRequest
 from app.experiments.list import Position
 from app.experiments.logs import Requests, Wanted, list_requests
 from app.http import door, edge, logs, problems
+from app.http.given import give
 from app.postgres.logs import RequestLog, page_of
 from app.postgres.pool import Pool
 from app.postgres.runs import RunStore
@@ -81,7 +83,8 @@ def asking(requests: Requests) -> httpx.AsyncClient:
     """A client of the route over these requests; a header that only this test knows says who asks."""
     app = FastAPI()
     problems.install(app)
-    app.include_router(logs.router(requests))
+    give(app, SimpleNamespace(requests=requests))
+    app.include_router(logs.routes)
 
     async def identify(headers: Headers, _: Scope) -> Caller:
         """By that header."""

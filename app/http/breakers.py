@@ -9,7 +9,7 @@ from app.admission.board import Wanted
 from app.http.body import read_body
 from app.http.callers import Asker
 from app.http.describe import REFUSALS
-from app.http.parts import Parts
+from app.http.parts import Given
 
 MAX_BODY_BYTES: Final = 1024
 PATH: Final = "/api/breakers/{name:path}"
@@ -31,18 +31,16 @@ _SCHEMA: Final = {
 }
 
 
-def router(parts: Parts) -> APIRouter:
-    """The routes over the board of these parts."""
-    routes, board = APIRouter(tags=["breakers"], responses=REFUSALS), parts.board
+routes: Final = APIRouter(tags=["breakers"], responses=REFUSALS)
 
-    @routes.get("/api/breakers", summary="The circuit breakers", description=LOCAL)
-    async def states() -> dict[str, Any]:
-        return {"instance": parts.runs.instance, "breakers": board.rows()}
 
-    @routes.put(PATH, openapi_extra=_SCHEMA, summary="Hold a breaker open or closed, or let it go", description=LOCAL)
-    async def put(request: Request, caller: Asker, name: Name) -> dict[str, Any]:
-        wanted = await read_body(request, MAX_BODY_BYTES, Setting)
-        board.put(name, wanted.state, caller.id)
-        return {"instance": parts.runs.instance, "breakers": {name: board.rows()[name]}}
+@routes.get("/api/breakers", summary="The circuit breakers", description=LOCAL)
+async def states(parts: Given) -> dict[str, Any]:
+    return {"instance": parts.runs.instance, "breakers": parts.board.rows()}
 
-    return routes
+
+@routes.put(PATH, openapi_extra=_SCHEMA, summary="Hold a breaker open or closed, or let it go", description=LOCAL)
+async def put(parts: Given, request: Request, caller: Asker, name: Name) -> dict[str, Any]:
+    wanted = await read_body(request, MAX_BODY_BYTES, Setting)
+    parts.board.put(name, wanted.state, caller.id)
+    return {"instance": parts.runs.instance, "breakers": {name: parts.board.rows()[name]}}

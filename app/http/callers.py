@@ -27,4 +27,8 @@ def caller_of(request: Request) -> Caller:
     return caller
 
 
-Asker = Annotated[Caller, Depends(caller_of)]
+async def _asker(request: Request) -> Caller:
+    return caller_of(request)  # a plain function would be called in a thread
+
+
+Asker = Annotated[Caller, Depends(_asker)]

@@ -1,18 +1,16 @@
 """/api/experiments: the records, newest first, and one of them whole."""
 
-from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Query
 from pydantic import Field
 
 from app.errors import MalformedRequest
 from app.experiments.list import PAYLOAD_LIMIT_MAX, list_runs, only, parse_fields, with_payloads
-from app.http import export, feedback, statistics
 from app.http.callers import Asker
 from app.http.describe import REFUSALS, RunId
 from app.http.filters import FilterQuery, once
-from app.http.parts import Parts
+from app.http.parts import Given
 from app.http.runs import record_of
 
 
@@ -29,31 +27,26 @@ class ListQuery(FilterQuery):
     payload: Annotated[bool, Field(description="With questions and answers, null where not kept any more")] = False
 
 
-def router(parts: Parts) -> APIRouter:
-    """The routes over these parts; without a past there is the record alone."""
-    routes = APIRouter(tags=["experiments"], responses=REFUSALS)
+routes: Final = APIRouter(tags=["experiments"], responses=REFUSALS)
+
+
+@routes.get("/api/experiments", summary="Records, newest first", dependencies=[Depends(once)])
+async def page(parts: Given, caller: Asker, query: Annotated[ListQuery, Query()]) -> dict[str, Any]:
     past = parts.past
+    fields = parse_fields(query.fields)
+    if query.payload and query.limit > PAYLOAD_LIMIT_MAX:
+        raise MalformedRequest(f"limit: must be from 1 to {PAYLOAD_LIMIT_MAX} with payload=true")
+    found = await list_runs(parts.records, caller, query.filters(), query.limit, query.cursor)
+    if query.payload and past is not None:
+        found = await with_payloads(past.reads, caller, found)
+    return only(found, fields)
 
-    @routes.get("/api/experiments", summary="Records, newest first", dependencies=[Depends(once)])
-    async def page(caller: Asker, query: Annotated[ListQuery, Query()]) -> dict[str, Any]:
-        fields = parse_fields(query.fields)
-        if query.payload and query.limit > PAYLOAD_LIMIT_MAX:
-            raise MalformedRequest(f"limit: must be from 1 to {PAYLOAD_LIMIT_MAX} with payload=true")
-        found = await list_runs(parts.records, caller, query.filters(), query.limit, query.cursor)
-        if query.payload and past is not None:
-            found = await with_payloads(past.reads, caller, found)
-        return only(found, fields)
 
-    if past is not None:
-        for router_over in (partial(statistics.router, parts), export.router, partial(feedback.router, parts)):
-            routes.routes.extend(router_over(past).routes)
-
-    @routes.get("/api/experiments/{run_id}", summary="One record with both lanes, payloads, timing and feedback")
-    async def detail(caller: Asker, run_id: RunId) -> dict[str, Any]:
-        record = await record_of(parts, caller, run_id)
-        if past is None:
-            return record | {"feedback": {}}
-        saved = {"saved_usd": await past.reads.saved(caller, run_id)} if record["source"] == "cache" else {}
-        return record | saved | {"feedback": await past.reads.said(caller, run_id) or {}}
-
-    return routes
+@routes.get("/api/experiments/{run_id}", summary="One record with both lanes, payloads, timing and feedback")
+async def detail(parts: Given, caller: Asker, run_id: RunId) -> dict[str, Any]:
+    past = parts.past
+    record = await record_of(parts, caller, run_id)
+    if past is None:
+        return record | {"feedback": {}}
+    saved = {"saved_usd": await past.reads.saved(caller, run_id)} if record["source"] == "cache" else {}
+    return record | saved | {"feedback": await past.reads.said(caller, run_id) or {}}

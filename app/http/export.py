@@ -15,7 +15,7 @@ from app.experiments.exporting import MEDIA_TYPES, Encoder, Export, Format, Line
 from app.http.callers import Asker
 from app.http.describe import REFUSALS
 from app.http.filters import FilterQuery, once
-from app.http.parts import Past
+from app.http.parts import GivenPast
 
 PARQUET: Final = "app.experiments.parquet"
 
@@ -44,24 +44,21 @@ class ExportResponse(StreamingResponse):
             self._export.close()
 
 
-def router(past: Past) -> APIRouter:
-    """The route over the past."""
-    routes = APIRouter(tags=["experiments"], responses=REFUSALS, dependencies=[Depends(once)])
+routes: Final = APIRouter(tags=["experiments"], responses=REFUSALS, dependencies=[Depends(once)])
 
-    @routes.get(
-        "/api/experiments/export", response_class=Response, summary="Every record that passes, as JSONL, CSV or Parquet"
-    )
-    async def download(caller: Asker, query: Annotated[ExportQuery, Query()]) -> Response:
-        encoder = await _encoder(query.format, payload=query.payload)
-        export = await past.reads.export(caller, query.filters(), payload=query.payload)
-        try:  # a database that does not answer is told while a refusal is still possible
-            first = await export.batch()
-        except BaseException:  # cancelled too: no response owns the export yet
-            export.close()
-            raise
-        return ExportResponse(export, _chunks(export, encoder, first), query.format)
 
-    return routes
+@routes.get(
+    "/api/experiments/export", response_class=Response, summary="Every record that passes, as JSONL, CSV or Parquet"
+)
+async def download(past: GivenPast, caller: Asker, query: Annotated[ExportQuery, Query()]) -> Response:
+    encoder = await _encoder(query.format, payload=query.payload)
+    export = await past.reads.export(caller, query.filters(), payload=query.payload)
+    try:  # a database that does not answer is told while a refusal is still possible
+        first = await export.batch()
+    except BaseException:  # cancelled too: no response owns the export yet
+        export.close()
+        raise
+    return ExportResponse(export, _chunks(export, encoder, first), query.format)
 
 
 async def _encoder(kind: Format, *, payload: bool) -> Encoder:

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Depends, Path, Request
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -22,7 +22,7 @@ from app.experiments.feedback import Feedback, checked, checked_name
 from app.http.body import read_body
 from app.http.callers import Asker
 from app.http.describe import REFUSALS, RunId
-from app.http.parts import Parts, Past
+from app.http.parts import Given, GivenPast
 from app.http.resume import arrived, unknown
 
 PATH = "/api/experiments/{run_id}/feedback/{name}"
@@ -57,35 +57,34 @@ _SCHEMA = {
 }
 
 
-def router(parts: Parts, past: Past) -> APIRouter:
-    """The routes over the past."""
-    routes = APIRouter(tags=["experiments"], responses=REFUSALS)
-
-    @routes.put(PATH, openapi_extra=_SCHEMA, summary="Say something about a run; said again, it changes nothing")
-    async def put(request: Request, caller: Asker, run_id: RunId, name: Name) -> dict[str, Any]:
-        said = _masked(await _said(request, name), partial(parts.mask, granted=caller.grant.content))
-        await arrived(parts, caller, run_id)
-        kept = await past.reads.put(caller, run_id, said)
-        if kept is None:
-            raise await unknown(parts, caller, run_id)
-        return {"run_id": run_id} | kept
-
-    @routes.delete(PATH, status_code=204, response_class=Response, summary="Take it back; harmless when nobody said it")
-    async def delete(caller: Asker, run_id: RunId, name: Name) -> Response:
-        checked_name(name)
-        await arrived(parts, caller, run_id)
-        if await past.reads.remove(caller, run_id, name) is None:
-            raise await unknown(parts, caller, run_id)
-        return Response(status_code=204)
-
-    return routes
-
-
-async def _said(request: Request, name: str) -> Feedback:
+async def _said(request: Request, name: Name) -> Feedback:
     """What the body says under that name. Raises BodyTooLarge, WrongContentType, MalformedRequest."""
     checked_name(name)
     body = await read_body(request, MAX_BODY_BYTES, FeedbackBody)
     return checked(name, body.value, body.comment)
+
+
+Said = Annotated[Feedback, Depends(_said)]
+routes: Final = APIRouter(tags=["experiments"], responses=REFUSALS)
+
+
+@routes.put(PATH, openapi_extra=_SCHEMA, summary="Say something about a run; said again, it changes nothing")
+async def put(parts: Given, past: GivenPast, caller: Asker, run_id: RunId, said: Said) -> dict[str, Any]:
+    masked = _masked(said, partial(parts.mask, granted=caller.grant.content))
+    await arrived(parts, caller, run_id)
+    kept = await past.reads.put(caller, run_id, masked)
+    if kept is None:
+        raise await unknown(parts, caller, run_id)
+    return {"run_id": run_id} | kept
+
+
+@routes.delete(PATH, status_code=204, response_class=Response, summary="Take it back; harmless when nobody said it")
+async def delete(parts: Given, past: GivenPast, caller: Asker, run_id: RunId, name: Name) -> Response:
+    checked_name(name)
+    await arrived(parts, caller, run_id)
+    if await past.reads.remove(caller, run_id, name) is None:
+        raise await unknown(parts, caller, run_id)
+    return Response(status_code=204)
 
 
 def _masked(said: Feedback, mask: Callable[[str], str]) -> Feedback:

@@ -80,7 +80,7 @@ class SelectionQuery(SpanQuery):
         return Selection(**self.model_dump(include=set(SelectionQuery.model_fields)))
 
 
-def once(request: Request) -> None:
+async def once(request: Request) -> None:
     """Refuse a parameter that was given twice: of two, either could be meant."""
     names = [name for name, _ in request.query_params.multi_items()]
     twice = next((name for name in names if names.count(name) > 1), None)

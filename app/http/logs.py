@@ -10,6 +10,7 @@ from app.experiments.logs import Requests, Wanted, Way, Word, list_requests
 from app.http.callers import Asker
 from app.http.describe import REFUSALS
 from app.http.filters import SpanQuery, once
+from app.http.given import given
 
 _LABEL: Final = Field(description="The label that the request came with")
 
@@ -39,12 +40,11 @@ class LogQuery(SpanQuery):
         return Wanted(**self.model_dump(exclude={"limit", "cursor"}))
 
 
-def router(requests: Requests) -> APIRouter:
-    """The route over these requests."""
-    routes = APIRouter(tags=["logs"], responses=REFUSALS)
+routes: Final = APIRouter(tags=["logs"], responses=REFUSALS)
 
-    @routes.get("/api/logs", summary="Requests, newest first", dependencies=[Depends(once)])
-    async def page(caller: Asker, query: Annotated[LogQuery, Query()]) -> dict[str, Any]:
-        return await list_requests(requests, caller, query.wanted(), query.limit, query.cursor)
 
-    return routes
+@routes.get("/api/logs", summary="Requests, newest first", dependencies=[Depends(once)])
+async def page(
+    requests: Annotated[Requests, given("requests")], caller: Asker, query: Annotated[LogQuery, Query()]
+) -> dict[str, Any]:
+    return await list_requests(requests, caller, query.wanted(), query.limit, query.cursor)

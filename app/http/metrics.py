@@ -14,6 +14,7 @@ from app.experiments.rollup import RolledUp, Selection
 from app.experiments.stats import stats
 from app.http.callers import Asker, Identify
 from app.http.describe import REFUSALS
+from app.http.given import given
 from app.question import Caller
 
 SCRAPED: Final = frozenset({"/prometheus", "/metrics"})
@@ -46,28 +47,28 @@ class Numbers(Protocol):
         ...
 
 
-def router(numbers: Numbers, everybodys: RolledUp | None) -> APIRouter:
-    """The routes over the numbers, and over the roll-ups of all callers."""
-    routes = APIRouter(tags=["metrics"], responses=REFUSALS)
+Given = Annotated[Numbers, given("numbers")]
+Everybodys = Annotated[RolledUp, given("past.everybodys")]
+routes: Final = APIRouter(tags=["metrics"], responses=REFUSALS)
+of_everybody: Final = APIRouter(tags=["metrics"], responses=REFUSALS)
 
-    @routes.get("/prometheus", response_class=Response, summary="The numbers of this instance, for Prometheus")
-    async def scraped() -> Response:
-        return Response(await numbers.scraped(), media_type=numbers.content_type)
 
-    @routes.get("/metrics", summary="The numbers of this instance, for people", description=PEOPLE)
-    async def told() -> dict[str, Any]:
-        return await numbers.told()
+@routes.get("/prometheus", response_class=Response, summary="The numbers of this instance, for Prometheus")
+async def scraped(numbers: Given) -> Response:
+    return Response(await numbers.scraped(), media_type=numbers.content_type)
 
-    if everybodys is not None:
 
-        @routes.get("/api/metrics/summary", summary="What the record says of the last hours", description=SUMMARY)
-        async def summary(caller: Asker, hours: Hours = 24) -> dict[str, Any]:
-            now = datetime.now(UTC)
-            since = (now - timedelta(hours=hours)).replace(minute=0, second=0, microsecond=0)
-            report = await stats(everybodys, caller, Selection(since=since), ("model",))
-            return {"since": since.isoformat(), "hours": hours, **report}
+@routes.get("/metrics", summary="The numbers of this instance, for people", description=PEOPLE)
+async def told(numbers: Given) -> dict[str, Any]:
+    return await numbers.told()
 
-    return routes
+
+@of_everybody.get("/api/metrics/summary", summary="What the record says of the last hours", description=SUMMARY)
+async def summary(everybodys: Everybodys, caller: Asker, hours: Hours = 24) -> dict[str, Any]:
+    now = datetime.now(UTC)
+    since = (now - timedelta(hours=hours)).replace(minute=0, second=0, microsecond=0)
+    report = await stats(everybodys, caller, Selection(since=since), ("model",))
+    return {"since": since.isoformat(), "hours": hours, **report}
 
 
 def scrapers(identify: Identify, token: str, *, alone: bool) -> Identify:

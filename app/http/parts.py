@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 from cachetools import LRUCache
 
@@ -24,6 +24,7 @@ from app.experiments.verdicts import Verdicts
 from app.http.body import Defaults
 from app.http.callers import Identify, anybody
 from app.http.cors import Cors
+from app.http.given import given
 from app.http.metrics import Numbers
 from app.http.sessions import Auth, Sessions
 from app.http.traffic import Meters
@@ -212,3 +213,7 @@ class Parts:
     meters: Meters | None = None
     numbers: Numbers | None = None
     told: LRUCache[str, int] = field(default_factory=lambda: LRUCache(10_000))
+
+
+Given = Annotated[Parts, given()]
+GivenPast = Annotated[Past, given("past")]

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from typing import Final
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
@@ -12,50 +13,39 @@ from app.http import describe
 from app.http.body import ReasonBody, discard_body, query_to_body, read_body, read_query, to_question
 from app.http.callers import caller_of
 from app.http.departure import lost_of
-from app.http.parts import Parts
+from app.http.parts import Given, Parts
 from app.http.requests import TOLD, Told
 from app.http.resume import again, last_event_id, resume
-from app.http.shortcut import Handler
 from app.http.stream import Place, RunAnswer, RunStream
 from app.question import Caller, Question
 from app.reasoning.desk import Again, Asked
 
 PATH = "/v1/reason"
 _IDEMPOTENCY_KEY = re.compile(r"[!-~]{1,255}")
+routes: Final = APIRouter(tags=["reason"], responses=describe.REFUSALS)
 
 
-def asker(parts: Parts) -> Handler:
-    """The handler of POST over these parts."""
-
-    async def ask(request: Request) -> Response:
-        seen = last_event_id(request, None)
-        if seen is not None:  # a client that comes back by asking again means the run it was reading
-            await discard_body(request, parts.max_body_bytes)
-            return await resume(parts, caller_of(request), *seen)
-        return await answer(parts, request, await read_body(request, parts.max_body_bytes, ReasonBody))
-
-    return ask
+@routes.post(PATH, openapi_extra=describe.BODY, response_class=Response, summary="Ask a question")
+async def ask(parts: Given, request: Request) -> Response:
+    seen = last_event_id(request, None)
+    if seen is not None:  # a client that comes back by asking again means the run it was reading
+        await discard_body(request, parts.max_body_bytes)
+        return await resume(parts, caller_of(request), *seen)
+    return await answer(parts, request, await read_body(request, parts.max_body_bytes, ReasonBody))
 
 
-def router(parts: Parts) -> APIRouter:
-    """The routes over these parts."""
-    routes = APIRouter(tags=["reason"], responses=describe.REFUSALS)
-    routes.post(PATH, openapi_extra=describe.BODY, response_class=Response, summary="Ask a question")(asker(parts))
-
-    @routes.get(
-        PATH,
-        openapi_extra=describe.QUERY,
-        response_class=Response,
-        summary="Ask with EventSource, or resume with Last-Event-ID",
-    )
-    async def ask_by_url(request: Request) -> Response:
-        query = read_query(request)
-        seen = last_event_id(request, query.last_event_id)
-        if seen is not None:
-            return await resume(parts, caller_of(request), *seen)
-        return await answer(parts, request, query_to_body(query))
-
-    return routes
+@routes.get(
+    PATH,
+    openapi_extra=describe.QUERY,
+    response_class=Response,
+    summary="Ask with EventSource, or resume with Last-Event-ID",
+)
+async def ask_by_url(parts: Given, request: Request) -> Response:
+    query = read_query(request)
+    seen = last_event_id(request, query.last_event_id)
+    if seen is not None:
+        return await resume(parts, caller_of(request), *seen)
+    return await answer(parts, request, query_to_body(query))
 
 
 async def answer(parts: Parts, request: Request, body: ReasonBody) -> Response:

@@ -8,7 +8,7 @@ from starlette.responses import Response
 from app.errors import BadLastEventId, MalformedRequest
 from app.http.callers import Asker
 from app.http.describe import REFUSALS, RUN_HEADERS, RunId
-from app.http.parts import Parts
+from app.http.parts import Given, Parts
 from app.http.resume import arrived, last_event_id, resume, unknown
 from app.question import Caller
 
@@ -33,34 +33,34 @@ _EVENTS: Final[dict[str, Any]] = {
 }
 
 
-def router(parts: Parts) -> APIRouter:
-    """The routes over these parts."""
-    routes = APIRouter(tags=["runs"], responses=REFUSALS)
+routes: Final = APIRouter(tags=["runs"], responses=REFUSALS)
 
-    @routes.get("/v1/runs/{run_id}", summary="The record of a run")
-    async def record(caller: Asker, run_id: RunId) -> dict[str, Any]:
-        return await record_of(parts, caller, run_id)
 
-    @routes.get(
-        "/v1/runs/{run_id}/events", response_class=Response, summary="The rest of a run's stream", openapi_extra=_EVENTS
-    )
-    async def events(request: Request, caller: Asker, run_id: RunId) -> Response:
-        if [name for name, _ in request.query_params.multi_items()] not in ([], ["last_event_id"]):
-            raise MalformedRequest("the only query parameter here is `last_event_id`, once")
-        seen = last_event_id(request, request.query_params.get("last_event_id"))
-        if seen is not None and seen[0] != run_id:
-            raise BadLastEventId("the Last-Event-ID is of another run")
-        return await resume(parts, caller, run_id, -1 if seen is None else seen[1])
+@routes.get("/v1/runs/{run_id}", summary="The record of a run")
+async def record(parts: Given, caller: Asker, run_id: RunId) -> dict[str, Any]:
+    return await record_of(parts, caller, run_id)
 
-    @routes.post("/v1/runs/{run_id}/cancel", summary="Stop a run; harmless when it has ended")
-    async def cancel(caller: Asker, run_id: RunId) -> dict[str, Any]:
-        return await _stop(parts, caller, run_id, "cancelled")
 
-    @routes.post("/v1/runs/{run_id}/accept", summary="Take the preliminary answer and stop the slow lane")
-    async def accept(caller: Asker, run_id: RunId) -> dict[str, Any]:
-        return await _stop(parts, caller, run_id, "accepted")
+@routes.get(
+    "/v1/runs/{run_id}/events", response_class=Response, summary="The rest of a run's stream", openapi_extra=_EVENTS
+)
+async def events(parts: Given, request: Request, caller: Asker, run_id: RunId) -> Response:
+    if [name for name, _ in request.query_params.multi_items()] not in ([], ["last_event_id"]):
+        raise MalformedRequest("the only query parameter here is `last_event_id`, once")
+    seen = last_event_id(request, request.query_params.get("last_event_id"))
+    if seen is not None and seen[0] != run_id:
+        raise BadLastEventId("the Last-Event-ID is of another run")
+    return await resume(parts, caller, run_id, -1 if seen is None else seen[1])
 
-    return routes
+
+@routes.post("/v1/runs/{run_id}/cancel", summary="Stop a run; harmless when it has ended")
+async def cancel(parts: Given, caller: Asker, run_id: RunId) -> dict[str, Any]:
+    return await _stop(parts, caller, run_id, "cancelled")
+
+
+@routes.post("/v1/runs/{run_id}/accept", summary="Take the preliminary answer and stop the slow lane")
+async def accept(parts: Given, caller: Asker, run_id: RunId) -> dict[str, Any]:
+    return await _stop(parts, caller, run_id, "accepted")
 
 
 async def record_of(parts: Parts, caller: Caller, run_id: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from app.admission.ring import Holder, KeysUnavailable, Ring
 from app.errors import IdentityUnavailable, NoSuchKey, Unauthenticated
 from app.http.callers import Asker
 from app.http.describe import REFUSALS
+from app.http.given import given
 from app.http.keyholders import HOLDER, cookie_name, is_secure
 from app.question import Caller
 
@@ -71,44 +72,43 @@ class Sessions:
         self.ring.forget(key_id)
 
 
-def router(auth: Auth, sessions: Sessions | None) -> APIRouter:
-    """The routes; without keys there is nothing to open or to end."""
-    routes = APIRouter(tags=["session"], responses=REFUSALS)
-
-    @routes.get("/v1/session", summary="Who asks, and what they may")
-    async def who(request: Request, caller: Asker) -> dict[str, Any]:
-        holder: Holder | None = request.scope.get(HOLDER)
-        return _told(auth, caller, holder and holder.ends_at)
-
-    if sessions is not None:
-        _of_keys(routes, sessions, auth)
-    return routes
+Named = Annotated[Auth, given("auth")]
+Given = Annotated[Sessions, given("sessions")]
+routes: Final = APIRouter(tags=["session"], responses=REFUSALS)
+of_keys: Final = APIRouter(tags=["session"], responses=REFUSALS)  # without keys there is nothing to open or to end
 
 
-def _of_keys(routes: APIRouter, sessions: Sessions, auth: Auth) -> None:
-    @routes.post(
-        "/v1/session",
-        summary="Open a session in this browser",
-        description="Show the key in a header; the cookie that comes back stands for it, for our own pages alone.",
-    )
-    async def begin(request: Request, response: Response, caller: Asker) -> dict[str, Any]:
-        holder: Holder = request.scope[HOLDER]
-        if holder.session is not None:
-            raise Unauthenticated("a session is opened with a key")
-        cookie, ends_at = sessions.open(holder)
-        _set_cookie(request, response, cookie, max(0, int(ends_at - sessions.wall())))
-        return _told(auth, caller, ends_at)
+@routes.get("/v1/session", summary="Who asks, and what they may")
+async def who(auth: Named, request: Request, caller: Asker) -> dict[str, Any]:
+    holder: Holder | None = request.scope.get(HOLDER)
+    return _told(auth, caller, holder and holder.ends_at)
 
-    @routes.delete("/v1/session", status_code=204, response_class=Response, summary="End the session of this browser")
-    async def end(request: Request) -> Response:
-        await sessions.end(request.scope[HOLDER])
-        response = Response(status_code=204)
-        _set_cookie(request, response, "", 0)
-        return response
 
-    @routes.delete("/api/keys/{key_id}", tags=["keys"], status_code=204, summary="Revoke a key, here at once")
-    async def revoke(key_id: KeyId) -> None:
-        await sessions.revoke(key_id)
+@of_keys.post(
+    "/v1/session",
+    summary="Open a session in this browser",
+    description="Show the key in a header; the cookie that comes back stands for it, for our own pages alone.",
+)
+async def begin(auth: Named, sessions: Given, request: Request, response: Response, caller: Asker) -> dict[str, Any]:
+    holder: Holder = request.scope[HOLDER]
+    if holder.session is not None:
+        raise Unauthenticated("a session is opened with a key")
+    cookie, ends_at = sessions.open(holder)
+    _set_cookie(request, response, cookie, max(0, int(ends_at - sessions.wall())))
+    return _told(auth, caller, ends_at)
+
+
+@of_keys.delete("/v1/session", status_code=204, response_class=Response, summary="End the session of this browser")
+async def end(sessions: Given, request: Request) -> Response:
+    await sessions.end(request.scope[HOLDER])
+    response = Response(status_code=204)
+    _set_cookie(request, response, "", 0)
+    return response
+
+
+@of_keys.delete("/api/keys/{key_id}", tags=["keys"], status_code=204, summary="Revoke a key, here at once")
+async def revoke(sessions: Given, key_id: KeyId) -> None:
+    await sessions.revoke(key_id)
 
 
 def _told(auth: Auth, caller: Caller, ends_at: float | None) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """/api/experiments/stats, /agreement, /deadline-curve and /compare: what many records say together."""
 
-from functools import partial
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Query
@@ -16,7 +15,8 @@ from app.http.body import Label
 from app.http.callers import Asker
 from app.http.describe import REFUSALS
 from app.http.filters import SelectionQuery, SpanQuery, once
-from app.http.parts import Parts, Past
+from app.http.given import given
+from app.http.parts import GivenPast, Mask
 from app.question import LaneName
 
 STATS: Final = (
@@ -56,35 +56,38 @@ class CompareQuery(SpanQuery):
     part: Annotated[Part, Field(description="The whole run or one of its lanes; agreement is of a run")] = "run"
 
 
-def router(parts: Parts, past: Past) -> APIRouter:
-    """The routes over the past. Labels are looked for, and repeated, as the record has them: masked."""
-    routes = APIRouter(tags=["experiments"], responses=REFUSALS, dependencies=[Depends(once)])
+GivenMask = Annotated[Mask, given("mask")]
+routes: Final = APIRouter(tags=["experiments"], responses=REFUSALS, dependencies=[Depends(once)])
 
-    @routes.get(
-        "/api/experiments/stats",
-        summary="Counts, times, tokens and cost, in total and by any of a few keys",
-        description=STATS,
-    )
-    async def in_numbers(caller: Asker, query: Annotated[StatsQuery, Query()]) -> dict[str, Any]:
-        return await stats(past.rolled_up, caller, query.selection(), parse_by(query.by))
 
-    @routes.get("/api/experiments/agreement", summary="How often the slow model changed the answer, at what price")
-    async def in_agreement(caller: Asker, query: Annotated[SelectionQuery, Query()]) -> dict[str, Any]:
-        return await agreement(past.reads, caller, query.selection())
+@routes.get(
+    "/api/experiments/stats",
+    summary="Counts, times, tokens and cost, in total and by any of a few keys",
+    description=STATS,
+)
+async def in_numbers(past: GivenPast, caller: Asker, query: Annotated[StatsQuery, Query()]) -> dict[str, Any]:
+    return await stats(past.rolled_up, caller, query.selection(), parse_by(query.by))
 
-    @routes.get("/api/experiments/deadline-curve", summary="How long a lane takes, and which timeout follows")
-    async def in_time(caller: Asker, query: Annotated[CurveQuery, Query()]) -> dict[str, Any]:
-        timed = Timed(query.lane, query.metric)
-        return await deadline_curve(past.reads, caller, query.selection(), timed, query.share)
 
-    @routes.get("/api/experiments/compare", summary="Two variants of an experiment against each other")
-    async def in_contest(caller: Asker, query: Annotated[CompareQuery, Query()]) -> dict[str, Any]:
-        mask = partial(parts.mask, granted=caller.grant.content)
-        labels = {name: mask(getattr(query, name)) for name in ("experiment", "a", "b")}
-        if labels["a"] == labels["b"]:
-            raise MalformedRequest("b: must be another variant than a")
-        if query.metric == "agreement" and query.part != "run":
-            raise MalformedRequest("part: agreement is of the whole run; leave it out, or ask for another metric")
-        return await compare(past.reads, caller, Contest(**(query.model_dump() | labels)))
+@routes.get("/api/experiments/agreement", summary="How often the slow model changed the answer, at what price")
+async def in_agreement(past: GivenPast, caller: Asker, query: Annotated[SelectionQuery, Query()]) -> dict[str, Any]:
+    return await agreement(past.reads, caller, query.selection())
 
-    return routes
+
+@routes.get("/api/experiments/deadline-curve", summary="How long a lane takes, and which timeout follows")
+async def in_time(past: GivenPast, caller: Asker, query: Annotated[CurveQuery, Query()]) -> dict[str, Any]:
+    timed = Timed(query.lane, query.metric)
+    return await deadline_curve(past.reads, caller, query.selection(), timed, query.share)
+
+
+@routes.get("/api/experiments/compare", summary="Two variants of an experiment against each other")
+async def in_contest(
+    past: GivenPast, mask: GivenMask, caller: Asker, query: Annotated[CompareQuery, Query()]
+) -> dict[str, Any]:
+    # labels are looked for, and repeated, as the record has them
+    labels = {name: mask(getattr(query, name), caller.grant.content) for name in ("experiment", "a", "b")}
+    if labels["a"] == labels["b"]:
+        raise MalformedRequest("b: must be another variant than a")
+    if query.metric == "agreement" and query.part != "run":
+        raise MalformedRequest("part: agreement is of the whole run; leave it out, or ask for another metric")
+    return await compare(past.reads, caller, Contest(**(query.model_dump() | labels)))
