@@ -16,10 +16,12 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
+from app.postgres.chores import DAYS_AHEAD
 from app.postgres.embedded import DATABASE, EmbeddedPostgres
 from app.postgres.migrate import migrate
 from app.postgres.pool import Pool
 from app.postgres.runs import RunStore
+from app.postgres.upkeep import Upkeep
 from bench.proxy import Proxy
 
 # What a test writes need not survive a power cut.
@@ -106,11 +108,17 @@ def open_folder() -> Iterator[Path]:
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def postgres() -> AsyncIterator[EmbeddedPostgres]:
-    """The server of this pytest process, with a migrated database named `template` to copy from."""
+    """The server of this pytest process, with two migrated databases to copy from.
+
+    `bare` has no days; `template` has those that a server makes at its start in 25 ms, and to copy them takes none.
+    """
     with short_folder() as folder:
         async with EmbeddedPostgres(folder / "home", FAST) as server:
-            await execute(server.dsn, "CREATE DATABASE template")
-            await migrate(named(server.dsn, "template"))
+            await execute(server.dsn, "CREATE DATABASE bare")
+            await migrate(named(server.dsn, "bare"))
+            await execute(server.dsn, "CREATE DATABASE template TEMPLATE bare")
+            async with Pool(named(server.dsn, "template")) as pool:
+                await Upkeep(pool).ensure_partitions(DAYS_AHEAD)
             yield server
 
 
@@ -133,6 +141,14 @@ async def empty_dsn(postgres: EmbeddedPostgres, maker: Maker) -> AsyncIterator[s
 async def dsn(postgres: EmbeddedPostgres, maker: Maker) -> AsyncIterator[str]:
     """The address of a fresh, migrated database."""
     name = await maker.take("template")
+    yield named(postgres.dsn, name)
+    maker.drop(name)
+
+
+@pytest_asyncio.fixture
+async def bare_dsn(postgres: EmbeddedPostgres, maker: Maker) -> AsyncIterator[str]:
+    """The address of a fresh, migrated database where no day has a partition yet."""
+    name = await maker.take("bare")
     yield named(postgres.dsn, name)
     maker.drop(name)
 

@@ -1,6 +1,5 @@
-"""The JavaScript client as others get it: types, size, package, the examples of its README, and how it is served."""
+"""The JavaScript client as others get it: types, size, package, and how it is served."""
 
-import asyncio
 import gzip
 import importlib.util
 import json
@@ -8,7 +7,6 @@ import re
 import shutil
 import subprocess
 from collections.abc import AsyncIterator
-from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,9 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 import pytest_asyncio
-from browsers import needs_chromium
-from npm import NODE, needs_node
-from playwright.async_api import Browser, Route
+from npm import NODE
 from processes import ROOT
 from servers import Server, serving
 from setuptools import Distribution  # type: ignore[import-untyped]  # has none
@@ -29,8 +25,6 @@ from app.events import delta_frames, parse
 CLIENT = ROOT / "clients/js"
 SOURCES = sorted((CLIENT / "src").glob("*.js"))
 PACKAGE = json.loads((CLIENT / "package.json").read_text())
-EXAMPLES = re.findall(r"^```js( browser)?\n(.*?)^```$", (CLIENT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
-ADDRESS = "http://127.0.0.1:8080"
 TSCONFIG = {
     "compilerOptions": {
         "strict": True,
@@ -49,8 +43,6 @@ for (const path of process.argv.slice(1)) {
   if (error) throw error;
   console.log(code);
 }"""
-TITLES = ["completed", "confirmed", "revised", "undetermined"]
-BODY = '<body><p id="fast"></p><p id="slow"></p><button id="stop"></button></body>'
 
 in_loop = pytest.mark.asyncio(loop_scope="session")
 
@@ -164,36 +156,3 @@ async def test_a_file_is_sent_compressed_to_who_takes_it(server: Server, accepte
     assert (sent.headers.get("content-encoding"), sent.headers["vary"]) == (coding, "Accept-Encoding")
     assert sent.content == plain.content
     assert (sent.headers["etag"] == plain.headers["etag"]) is (coding is None)
-
-
-@in_loop
-@needs_node
-@pytest.mark.parametrize("code", [code for page, code in EXAMPLES if not page])
-async def test_an_example_for_node_runs(server: Server, code: str) -> None:
-    """An example of the README runs as it stands, to a `done`."""
-    command = [str(NODE), "--input-type=module", "--eval", code.replace(ADDRESS, server.url)]
-    program = await asyncio.create_subprocess_exec(*command, cwd=CLIENT, stdout=asyncio.subprocess.PIPE)
-    async with asyncio.timeout(30):
-        printed, _ = await program.communicate()
-    assert program.returncode == 0
-    assert re.search(r"^(completed|\d+ done)$", printed.decode(), re.MULTILINE)
-
-
-async def as_page(route: Route, *, html: str) -> None:
-    """Answer with this page."""
-    await route.fulfill(body=html, content_type="text/html")
-
-
-@in_loop
-@needs_chromium
-async def test_the_examples_for_a_page_run(server: Server, browser: Browser) -> None:
-    """Each example of the README for a page runs in one, as a module."""
-    codes = [code for page, code in EXAMPLES if page]
-    assert len(codes) == 2
-    page = await browser.new_page()
-    for number, code in enumerate(codes):
-        html = f'{BODY}<script type="module">{code}</script>'
-        await page.route(f"**/{number}.html", partial(as_page, html=html))
-        await page.goto(f"{server.url}/{number}.html")
-        await page.wait_for_function(f"{json.dumps(TITLES)}.includes(document.title)")
-    await page.close()

@@ -82,7 +82,7 @@ async def test_nothing_stays_with_a_lent_server(pooled: str, dsn: str) -> None:
     async with Pool(Way(pooled), 4) as pool:
         opened = entries.opening()
         await RunStore(pool).write(filed(opened, entries.closing(opened)))
-        await Upkeep(pool).ensure_partitions(2)
+        await Upkeep(pool).ensure_partitions(5)
         await Upkeep(pool).roll_up()
         export = await Experiments(pool, Way(pooled, 0)).export(ME, Filters(), payload=False)
         assert len(await export.batch()) == 1

@@ -18,6 +18,12 @@ SILENT_S = 30.0
 
 
 @pytest.fixture
+def dsn(bare_dsn: str) -> str:
+    """A database where no day was made yet."""
+    return bare_dsn
+
+
+@pytest.fixture
 def upkeep(pool: Pool) -> Upkeep:
     """The chores on a fresh, migrated database."""
     return Upkeep(pool)
