@@ -147,7 +147,10 @@ ILLS: dict[str, tuple[str, Fault]] = {
 }
 
 
-@pytest.mark.parametrize(("which", "fault"), ILLS.values(), ids=ILLS)
+@pytest.mark.parametrize(
+    ("which", "fault"),
+    [pytest.param(*row, id=name, marks=[pytest.mark.long] * bool(nth)) for nth, (name, row) in enumerate(ILLS.items())],
+)
 async def test_ill_and_well(which: str, fault: Fault, dsn: str, redis_server: RedisServer) -> None:
     """While Redis or PostgreSQL is ill every stream is as ever and soon there; it is counted, and hits come back."""
     async with surrounded(dsn, redis_server) as it:

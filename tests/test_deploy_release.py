@@ -119,6 +119,7 @@ async def test_red_smoke_goes_back(tmp_path: Path, settings: dict[str, Any], tol
     assert (cloud["shares"], cloud["tags"], moves(cloud)) == ({OLD: 100}, {}, [])
 
 
+@pytest.mark.long
 async def test_unknown_traffic_goes_back(tmp_path: Path) -> None:
     """When Cloud Run does not say who has the traffic, a red revision is taken for one that has some."""
     async with serving(slow_model=FAILING) as server:
@@ -127,6 +128,7 @@ async def test_unknown_traffic_goes_back(tmp_path: Path) -> None:
     assert (code, moves(cloud), cloud["tags"]) == (1, [f"{OLD}=100"], {}), said
 
 
+@pytest.mark.long
 async def test_unrecorded_smoke_is_red(tmp_path: Path) -> None:
     """A run that says `pending` at its end was not recorded in time: the new revision has no database."""
     async with serving() as server:
@@ -150,6 +152,7 @@ async def test_soak_with_errors_goes_back(tmp_path: Path, look: str) -> None:
     assert cloud["shares"] == {OLD: 100}
 
 
+@pytest.mark.long
 async def test_whatever_goes_wrong_goes_back(tmp_path: Path) -> None:
     """A look that nobody foresaw, as when gcloud prints no JSON, takes the traffic back like any other failure."""
     cloud = handed(tmp_path, "http://127.0.0.1:1", lines=["Updates are available."])
@@ -158,6 +161,7 @@ async def test_whatever_goes_wrong_goes_back(tmp_path: Path) -> None:
     assert "JSONDecodeError" in said
 
 
+@pytest.mark.long
 async def test_quiet_soak_asks_itself(tmp_path: Path) -> None:
     """A step in which nobody asked anything ends with a question of its own."""
     async with serving() as server:
@@ -168,6 +172,7 @@ async def test_quiet_soak_asks_itself(tmp_path: Path) -> None:
     assert (code, asked) == (0, 1), said
 
 
+@pytest.mark.long
 async def test_shares_restored(tmp_path: Path) -> None:
     """A roll-back gives every revision the share it had before, when there were several."""
     before = {OLD: 70, "tandem-00000-older": 30}
@@ -183,12 +188,14 @@ async def stuck(folder: Path, times: int) -> tuple[Cloud, int | None, str]:
     return cloud, *await step(cloud, "shift")
 
 
+@pytest.mark.long
 async def test_roll_back_is_tried_again(tmp_path: Path) -> None:
     """A roll-back that Cloud Run refuses once is tried again."""
     cloud, code, said = await stuck(tmp_path, 1)
     assert (code, cloud["shares"]) == (1, {OLD: 100}), said
 
 
+@pytest.mark.long
 async def test_stuck_roll_back_says_what_to_type(tmp_path: Path) -> None:
     """A roll-back that Cloud Run refuses for good exits with 2 and prints the command for a person."""
     _, code, said = await stuck(tmp_path, 9)
@@ -196,6 +203,7 @@ async def test_stuck_roll_back_says_what_to_type(tmp_path: Path) -> None:
     assert f"gcloud run services update-traffic tandem --region=europe-west1 --to-revisions={OLD}=100" in said
 
 
+@pytest.mark.long
 async def test_first_deploy_ever(tmp_path: Path) -> None:
     """Without a service one is made from service.yaml, filled in; there is nothing to go back to."""
     async with serving() as server:
@@ -207,6 +215,7 @@ async def test_first_deploy_ever(tmp_path: Path) -> None:
     assert moves(cloud) == [f"{NEW}=100"]
 
 
+@pytest.mark.long
 async def test_first_deploy_red(tmp_path: Path) -> None:
     """A first revision that fails its smoke test ends the build and moves nothing."""
     async with serving(slow_model=FAILING) as server:
@@ -216,6 +225,7 @@ async def test_first_deploy_red(tmp_path: Path) -> None:
     assert "no revision from before" in said
 
 
+@pytest.mark.long
 async def test_foreign_move_stands(tmp_path: Path) -> None:
     """When somebody else moves the traffic meanwhile, the release stops and leaves it as they put it."""
     async with serving() as server:
@@ -238,6 +248,7 @@ async def test_cancelled_build_goes_back(tmp_path: Path) -> None:
     assert cloud["shares"] == {OLD: 100}
 
 
+@pytest.mark.long
 async def test_cancelled_twice_goes_back_all_the_same(tmp_path: Path) -> None:
     """A second SIGTERM, while the traffic is being taken back, does not stop that half-way."""
     cloud = handed(tmp_path, "http://127.0.0.1:1", fail={BACK: 1})

@@ -158,6 +158,7 @@ async def test_a_bad_parameter_is_refused(past: Site) -> None:
         assert query.partition("=")[0] in answer.json()["detail"]
 
 
+@pytest.mark.long
 async def test_an_export_holds_one_batch_at_a_time(past: Site) -> None:
     """Sixteen megabytes of payload go through the process in a few."""
     await make(past, 4_000)

@@ -16,6 +16,8 @@ from packaging.version import Version
 
 import app
 
+pytestmark = pytest.mark.house
+
 ROOT = Path(__file__).parent.parent
 SOURCES = sorted((ROOT / "app").rglob("*.py"))
 PAGES = sorted(

@@ -326,6 +326,7 @@ async def test_a_scrape_takes_a_few_milliseconds(dsn: str) -> None:
     assert min(taken) < 0.02
 
 
+@pytest.mark.long
 async def test_a_scrape_stays_short(dsn: str) -> None:
     """A server of which everything was asked, by every method, has at most a thousand lines to write."""
     async with serving(dsn) as server:

@@ -19,6 +19,8 @@ from bench.fronts import GZIP, KINDS, LOCAL_NAME, NEEDED, Front, Wish
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
+FIRST, *OTHERS = KINDS
+PROXIES = [FIRST, *(pytest.param(kind, marks=pytest.mark.long) for kind in OTHERS)]
 TOKENS = 15
 STEADY = {
     "fast": {"model": "scripted:fast?first=0&tokens=1"},
@@ -44,7 +46,7 @@ async def server(fake: FakeOpenAI) -> AsyncIterator[Server]:
         yield running
 
 
-@pytest.fixture(scope="module", params=KINDS)
+@pytest.fixture(scope="module", params=PROXIES)
 def front(request: pytest.FixtureRequest, server: Server) -> Iterator[Front]:
     """A proxy that knows where the server is, and nothing of event streams but what RUNBOOK.md asks for."""
     with proxied(Wish(request.param, (server.port,), NEEDED[request.param])) as running:
@@ -87,7 +89,7 @@ async def test_events_come_one_by_one(front: Front, server: Server) -> None:
     await one_by_one(front, server, "identity")
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", PROXIES)
 async def test_compression_holds_nothing_back(kind: str, server: Server) -> None:
     """A proxy that is told to compress event streams still passes each event on when it comes."""
     with proxied(Wish(kind, (server.port,), GZIP[kind])) as front:
@@ -199,7 +201,7 @@ async def test_refusals_stay_as_they_are(request_bytes: bytes, front: Front, ser
     assert through[1] == "application/problem+json"
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", PROXIES)
 async def test_a_public_name(kind: str, server: Server) -> None:
     """A server on loopback is reached by any name once the proxy calls it by a loopback one."""
     asked = head("GET", "/health/live", host="tandem.example")
