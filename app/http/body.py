@@ -8,10 +8,11 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 
 from fastapi import Request
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
-from starlette.requests import ClientDisconnect
+from starlette.types import Receive
 
 from app.errors import BodyTooLarge, MalformedRequest, UnknownPolicy, WrongContentType
 from app.events import clean
+from app.http.departure import is_whole
 from app.http.problems import invalid
 from app.question import POLICIES, Labels, LaneAsk, Message, Question, Role
 from app.record.detectors import SECRETS, mask
@@ -189,18 +190,27 @@ async def discard_body(request: Request, max_bytes: int) -> None:
 async def _bytes(request: Request, max_bytes: int) -> bytes:
     if int(request.headers.get("content-length") or 0) > max_bytes:
         raise _too_large(max_bytes)
-    parts, size = [], 0
+    if is_whole(request.scope):
+        return await _gathered(request.receive, max_bytes)
     try:
         async with asyncio.timeout(BODY_TIMEOUT_S):
-            async for part in request.stream():
-                parts.append(part)
-                size += len(part)
-                if size > max_bytes:
-                    raise _too_large(max_bytes)
+            return await _gathered(request.receive, max_bytes)
     except TimeoutError:
         raise MalformedRequest(f"the body did not arrive within {BODY_TIMEOUT_S:g} s") from None
-    except ClientDisconnect:
-        raise MalformedRequest("the client left before its body was complete") from None
+
+
+async def _gathered(receive: Receive, max_bytes: int) -> bytes:
+    parts: list[bytes] = []
+    size, more = 0, True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise MalformedRequest("the client left before its body was complete")
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > max_bytes:
+            raise _too_large(max_bytes)
+        more = message.get("more_body", False)
     return b"".join(parts)
 
 

@@ -185,8 +185,8 @@ class Protocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """The request is whole. Reading goes on, to see the client leave, unless requests wait for their turn."""
-        self._pending = 0
-        self._stage = "between"
+        self._pending, self._stage = 0, "between"
+        self.scope["extensions"][CONNECTION]["whole"] = True
         if self._linger_watch is not None and (self._turned_away or not self.cycle.keep_alive):
             self.transport.close()
         self._end_linger()

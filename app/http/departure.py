@@ -1,4 +1,4 @@
-"""How a response learns that its client has gone."""
+"""What a request learns of its connection: whether its client has gone, and whether all of it has come."""
 
 import asyncio
 import contextlib
@@ -6,13 +6,20 @@ from collections.abc import Callable, Iterator
 
 from starlette.types import Receive, Scope
 
-CONNECTION = "tandem.connection"  # an ASGI extension of our own server; its `lost` is a future, done when that happened
+# An ASGI extension of our own server. `lost` is a future, done when the client has gone; `whole` comes with the last of
+# the body.
+CONNECTION = "tandem.connection"
 
 
 def lost_of(scope: Scope) -> asyncio.Future[None] | None:
     """What is done when the client has gone; None where our own server does not tell."""
     lost: asyncio.Future[None] | None = scope.get("extensions", {}).get(CONNECTION, {}).get("lost")
     return lost
+
+
+def is_whole(scope: Scope) -> bool:
+    """Whether all of the request has come, so that to read it is to wait for nothing; any other server cannot tell."""
+    return "whole" in scope.get("extensions", {}).get(CONNECTION, ())
 
 
 @contextlib.contextmanager

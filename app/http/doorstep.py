@@ -68,7 +68,7 @@ class Doorstep:
         """Whether this head begins a new question, and there is no hope for it."""
         if self._gate is None or address != _PATH.encode() or method != _METHOD.encode():
             return False
-        return not any(name in _AGAIN for name, _ in headers) and self._gate.turns_away()
+        return _AGAIN.isdisjoint(dict(headers)) and self._gate.turns_away()
 
     def refusal(self, client: str, headers: Pairs) -> bytes:
         """The whole answer to one more, which is counted like any other, and carries what any other does."""

@@ -3,13 +3,13 @@
 from collections.abc import Awaitable, Sequence
 from typing import Protocol
 
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import trail
 from app.errors import Refusal
 from app.http.carried import carried, request_id_of
 from app.http.door import RATED, Door, is_https
+from app.http.fields import FIELDS, Fields
 from app.http.problems import REFUSED, problem
 from app.http.requests import Sent
 from app.record.detectors import SECRETS, mask
@@ -45,7 +45,7 @@ class Edge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
+        headers = scope[FIELDS] = Fields(scope)
         request_id = request_id_of(headers.get("x-request-id"))
         scope["request_id"] = request_id
         parents = headers.getlist("traceparent")

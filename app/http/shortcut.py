@@ -6,13 +6,25 @@ time; the handler, its errors and its place in /docs are the same with and witho
 
 from collections.abc import Awaitable, Callable
 
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app.http.fields import FIELDS
 from app.http.problems import answer_error
 
 Handler = Callable[[Request], Awaitable[Response]]
+
+
+class _Request(Request):
+    """With the headers as the edge has looked through them."""
+
+    @property
+    def headers(self) -> Headers:
+        """These."""
+        headers: Headers = self.scope[FIELDS]
+        return headers
 
 
 class Shortcut:
@@ -29,7 +41,7 @@ class Shortcut:
         if scope["type"] != "http" or scope["path"] != self._path or scope["method"] != self._method:
             await self._app(scope, receive, send)
             return
-        request = Request(scope, receive)
+        request = _Request(scope, receive)
         try:
             response = await self._handler(request)
         except Exception as error:  # noqa: BLE001  # the boundary of a request: whatever fails becomes a problem, and is logged there
