@@ -9,7 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Final, overload
+from typing import Final, TypeVar, overload
 
 from msgspec.structs import replace
 
@@ -26,6 +26,7 @@ _HASHED: Final = re.compile(r"sha256:[0-9a-f]{64}")
 _ALL: Final = (*SECRETS, *PERSONAL)
 _BETWEEN: Final = "\n;\n"  # texts that are looked through together: nothing that is found goes over this
 _UNLABELLED: Final = Labels()
+_Begun = TypeVar("_Begun", Opening, Closing)
 
 
 class Redactor:
@@ -65,15 +66,16 @@ class Redactor:
 
     def _opening(self, opening: Opening) -> Opening:
         work = self._work(opening.content.mode)
-        question = work.question(opening.question)
-        return replace(opening, question=question, content=work.note(opening.content))
+        question = opening.question
+        if work.may_keep(_asked(question), _temperatures(question)):
+            return _noted(opening, work)
+        return replace(opening, question=work.question(question), content=work.note(opening.content))
 
     def _closing(self, closing: Closing) -> Closing:
         work = self._work(stricter(closing.content.mode, closing.opening.content.mode))
-        if work.may_keep(_texts(closing)) and all(map(math.isfinite, _numbers(closing))):
-            opening = closing.opening
-            begun = replace(opening, content=self._work(opening.content.mode).note(opening.content))
-            return replace(closing, opening=begun, content=work.note(closing.content))
+        if work.may_keep(_texts(closing), _numbers(closing)):
+            opening = _noted(closing.opening, self._work(closing.opening.content.mode))
+            return _noted(closing if opening is closing.opening else replace(closing, opening=opening), work)
         streamed = work.mode in KEEPING_TEXTS
         agreement = closing.agreement
         if agreement is not None:
@@ -97,23 +99,26 @@ class _Work:
     def __init__(self, mode: Content, max_chars: int) -> None:
         self.mode: Content = mode
         self._max_chars = max_chars
-        self._masked: Counter[str] = Counter()
+        self._masked: dict[str, int] = {}
         self._cut: list[str] = []
         self._replaced = 0
 
-    def may_keep(self, texts: list[str]) -> bool:
-        """Whether all of these may be kept as they are: one look at all of them is a third of one at each."""
-        whole = _BETWEEN.join(texts)
-        fits = self.mode in KEEPING_TEXTS and len(whole) <= self._max_chars and clean(whole) is whole
-        return fits and not spans(whole, _ALL if self.mode == "redacted" else SECRETS)
+    def may_keep(self, texts: list[str | None], numbers: list[float | None]) -> bool:
+        """Whether all of these may be kept as they are: one look at all texts is a third of one at each."""
+        if self.mode not in KEEPING_TEXTS or not all(map(math.isfinite, filter(None, numbers))):
+            return False
+        whole = _BETWEEN.join([text for text in texts if text])
+        if len(whole) > self._max_chars or clean(whole) is not whole:
+            return False
+        return not spans(whole, _ALL if self.mode == "redacted" else SECRETS)
 
     def note(self, before: ContentNote) -> ContentNote:
         """What was done, now and before."""
-        if not (self._masked or self._cut or self._replaced or before.masked):
-            return ContentNote(mode=self.mode, cut=before.cut, replaced=before.replaced)
+        if not (self._masked or self._cut or self._replaced):
+            return before if before.mode == self.mode else replace(before, mode=self.mode)
         return ContentNote(
             mode=self.mode,
-            masked=dict(sorted((self._masked + Counter(before.masked)).items())),
+            masked=dict(sorted((Counter(self._masked) + Counter(before.masked)).items())),
             cut=before.cut + tuple(where for where in self._cut if where not in before.cut),
             replaced=before.replaced + self._replaced,
         )
@@ -216,7 +221,7 @@ class _Work:
     def _masking(self, text: str, detectors: Sequence[Detector]) -> str:
         text, counts = mask(text, detectors)
         if counts:
-            self._masked += counts
+            self._masked = counts + Counter(self._masked)
         return text
 
     def _shortened(self, text: str) -> str:
@@ -229,27 +234,41 @@ def _is_harmless(name: str) -> bool:
     return mask(name, SECRETS)[0] == name
 
 
-def _texts(closing: Closing) -> list[str]:
-    """Everything in it that somebody else has written."""
-    question = closing.opening.question
+def _noted(entry: _Begun, work: _Work) -> _Begun:
+    """An entry whose texts may all be kept, with a note of that; most have it already."""
+    note = work.note(entry.content)
+    return entry if note is entry.content else replace(entry, content=note)
+
+
+def _asked(question: Question) -> list[str | None]:
+    """Everything in it that somebody else has written, or None."""
     labels = question.labels
-    found = [closing.reason, question.fast.model, question.slow.model]
-    found += [labels.experiment, labels.variant, labels.prompt_class, *labels.tags]
-    found += [message.content for message in question.messages]
+    found = [question.fast.model, question.slow.model, labels.experiment, labels.variant, labels.prompt_class]
+    return [*found, *labels.tags, *[message.content for message in question.messages]]
+
+
+def _temperatures(question: Question) -> list[float | None]:
+    """Every number in it that may be none."""
+    return [question.fast.temperature, question.slow.temperature]
+
+
+def _texts(closing: Closing) -> list[str | None]:
+    """Everything in it that somebody else has written, or None."""
+    found = [closing.reason, *_asked(closing.opening.question)]
     for lane in closing.lanes.values():
         end = lane.end
-        found += [lane.model, lane.text, lane.thinking, lane.finish_reason, end.reason, end.message, end.model_version]
-    return [text for text in found if text]
+        found += (lane.model, lane.text, lane.thinking, lane.finish_reason, end.reason, end.message, end.model_version)
+    return found
 
 
-def _numbers(closing: Closing) -> list[float]:
+def _numbers(closing: Closing) -> list[float | None]:
     """Every number in it that may be none."""
-    question, agreement = closing.opening.question, closing.agreement
-    found = [closing.latency_ms, question.fast.temperature, question.slow.temperature]
+    agreement = closing.agreement
+    found = [closing.latency_ms, *_temperatures(closing.opening.question)]
     found.append(None if agreement is None else agreement.similarity)
     for lane in closing.lanes.values():
-        found += [lane.end.ttft_ms, lane.end.cost_usd]
-    return [number for number in found if number is not None]
+        found += (lane.end.ttft_ms, lane.end.cost_usd)
+    return found
 
 
 def _finite(number: float | None) -> float | None:
