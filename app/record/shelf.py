@@ -24,6 +24,7 @@ _PRAGMAS: Final = (
     "journal_mode = WAL",
     "synchronous = FULL",
     "fullfsync = ON",
+    "secure_delete = FAST",  # where it is ON, as Debian has it, what is deleted is written once more, as zeros
     "wal_autocheckpoint = 4000",
     "journal_size_limit = 67108864",
 )
