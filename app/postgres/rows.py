@@ -149,8 +149,19 @@ def _outcome(entry: RunEntry) -> dict[str, Any]:
         case Interruption():
             return {"status": "failed", "reason": INTERRUPTED_REASON, "content": entry.opening.content}
         case Closing():
-            names = ("status", "reason", "final_lane", "verified", "change", "agreement", "latency_ms", "cost_nano")
-            return {name: getattr(entry, name) for name in (*names, "saved_nano", "usage", "content")}
+            return {
+                "status": entry.status,
+                "reason": entry.reason,
+                "final_lane": entry.final_lane,
+                "verified": entry.verified,
+                "change": entry.change,
+                "agreement": entry.agreement,
+                "latency_ms": entry.latency_ms,
+                "cost_nano": entry.cost_nano,
+                "saved_nano": entry.saved_nano,
+                "usage": entry.usage,
+                "content": entry.content,
+            }
 
 
 def _lanes(entry: RunEntry) -> list[dict[str, Any]]:
@@ -161,8 +172,8 @@ def _lanes(entry: RunEntry) -> list[dict[str, Any]]:
     found = []
     for name in LANES:
         record = records.get(name)
-        row = {"run_id": opening.run_id, "lane": name, "attempt": 1, "model": opening.question.lane(name).model, **cut}
-        found.append(row if record is None else row | _ended(record))
+        begun = {"attempt": 1, "model": opening.question.lane(name).model, **cut} if record is None else _ended(record)
+        found.append({"run_id": opening.run_id, "lane": name, **begun})
     return found
 
 
