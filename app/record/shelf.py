@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from app.errors import StartupError
 from app.record.backlog import Item, reread
@@ -85,6 +85,7 @@ class Shelf:
         path.chmod(MODE)  # SQLite gives its WAL the same
         self._open: dict[str, int] = {}
         self._drained: set[str] = set()
+        self._synchronous = "FULL"
         self._db = sqlite3.connect(path, isolation_level=None, timeout=1.0, cached_statements=32)
         self._db.text_factory = lambda text: text.decode(errors="replace")
         try:
@@ -146,10 +147,10 @@ class Shelf:
         With as few statements as can be: each gives the interpreter away and has to wait for it again.
         """
         rows = [(item.seq, item.at, item.id, item.version, item.digest, item.encoded) for item in items]
-        opened = {item.id: item.seq for item in items if item.version == OPENED}
-        closed = {item.id for item in items if item.version > OPENED}
+        opened = {run_id: seq for seq, _, run_id, version, _, _ in rows if version == OPENED}
+        closed = {run_id for _, _, run_id, version, _, _ in rows if version > OPENED}
         gone, parked = self._leaving(dropped, opened, closed)
-        self._db.execute("PRAGMA synchronous = " + ("FULL" if rows else "NORMAL"))
+        self._synchronize("FULL" if rows else "NORMAL")
         self._db.execute("BEGIN IMMEDIATE")
         try:
             if rows:
@@ -167,6 +168,12 @@ class Shelf:
         for run_id in closed:
             self._open.pop(run_id, None)
             self._drained.discard(run_id)
+
+    def _synchronize(self, how: Literal["FULL", "NORMAL"]) -> None:
+        """Whether what follows must be durable when it is written."""
+        if how != self._synchronous:
+            self._db.execute(f"PRAGMA synchronous = {how}")
+            self._synchronous = how
 
     def _leaving(
         self, dropped: Sequence[Place], opened: dict[str, int], closed: set[str]
