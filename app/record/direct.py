@@ -63,7 +63,7 @@ class MemoryBacklog:
             if item.settled:
                 continue
             item.settled = True
-            self._tally.end(end, spooled=False)
+            self._tally.end(end, in_flight=1)
             self.memory_bytes -= item.size
             del self._open[item.seq]
             item.ticket.settle(stored=end in {"stored", "duplicate"})

@@ -148,11 +148,13 @@ class Drainer:
             return
         fates = await self._write(await self._filed(known))
         self.status, self._rejected = "ok", 0
-        for fate in ("stored", "duplicate"):
-            self._backlog.settle([item for item, its in zip(known, fates, strict=True) if its == fate], fate)
+        of: dict[Fate, list[Item]] = {"stored": [], "duplicate": [], "conflict": []}
         for item, fate in zip(known, fates, strict=True):
-            if fate == "conflict":
-                await self._bury(item, "conflict", "the same version of it is stored with other content")
+            of[fate].append(item)
+        self._backlog.settle(of["stored"], "stored")
+        self._backlog.settle(of["duplicate"], "duplicate")
+        for item in of["conflict"]:
+            await self._bury(item, "conflict", "the same version of it is stored with other content")
 
     async def _filed(self, items: Sequence[Item]) -> list[Filed]:
         """The entries as the store gets them, with prices where they had none."""

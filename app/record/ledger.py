@@ -80,10 +80,10 @@ class Tally:
         self.adopted += entries
         self.interrupted += interrupted
 
-    def land(self) -> None:
-        """An entry that was only in memory is on the disk."""
-        self.in_flight -= 1
-        self.spooled += 1
+    def land(self, entries: int) -> None:
+        """These were only in memory and are on the disk."""
+        self.in_flight -= entries
+        self.spooled += entries
 
     def lift(self, entries: int) -> None:
         """The disk lost these, memory still has them."""
@@ -96,16 +96,14 @@ class Tally:
         self.dead_lettered += entries
         self._rest()
 
-    def end(self, end: End, *, spooled: bool) -> None:
-        """An entry is settled."""
-        if spooled:
-            self.spooled -= 1
-        else:
-            self.in_flight -= 1
+    def end(self, end: End, *, in_flight: int = 0, spooled: int = 0) -> None:
+        """So many entries are settled: what was only in memory, what the disk has."""
+        self.in_flight -= in_flight
+        self.spooled -= spooled
         if end == "conflict":
-            self.conflicts += 1
+            self.conflicts += in_flight + spooled
             end = "dead_lettered"
-        setattr(self, end, getattr(self, end) + 1)
+        setattr(self, end, getattr(self, end) + in_flight + spooled)
         self._rest()
 
     def _rest(self) -> None:

@@ -80,27 +80,28 @@ class SpoolBacklog:
             self._gaps.appendleft(_Gap(-1, found.last_seq + 1, found.oldest))
         if report.aside is not None:
             self._begin_again(report.aside)
-        for item in report.landed:
-            self._land(item)
+        self._land(report.landed)
         for item in report.stranded:
             item.ticket.settle(stored=False)
             self._hold_homeless(item)
         self._wake.set()
 
-    def _land(self, item: Item) -> None:
-        """The disk has it: it is durable, unless nothing of it could be encoded but its name."""
-        item.ticket.settle(stored=item.entry is not None)
-        if item.settled:  # it went to the store without a disk in the meantime
-            self._spool.drop([item])
-            return
-        item.spooled = True
-        self._tally.land()
-        self.memory_bytes -= item.size
-        self.disk_bytes += item.length
-        self._queued.pop(item.seq, None)
-        self._hold(item)
-        if item.entry is not None:
-            item.encoded = b""
+    def _land(self, items: Sequence[Item]) -> None:
+        """The disk has these: each is durable, unless nothing of it could be encoded but its name."""
+        for item in items:
+            item.ticket.settle(stored=item.entry is not None)
+        landed = [item for item in items if not item.settled]
+        if len(landed) < len(items):  # the others went to the store without a disk in the meantime
+            self._spool.drop([item for item in items if item.settled])
+        self._tally.land(len(landed))
+        for item in landed:
+            item.spooled = True
+            self.memory_bytes -= item.size
+            self.disk_bytes += item.length
+            self._queued.pop(item.seq, None)
+            self._hold(item)
+            if item.entry is not None:
+                item.encoded = b""
 
     def _hold(self, item: Item) -> None:
         """Keep it for the drainer, unless memory is full of such; then the drainer asks the thread for it."""
@@ -188,9 +189,10 @@ class SpoolBacklog:
     def settle(self, items: Sequence[Item], end: End) -> None:
         """As the protocol says."""
         settled = [item for item in items if not item.settled]
+        on_disk = [item for item in settled if item.spooled]
+        self._tally.end(end, in_flight=len(settled) - len(on_disk), spooled=len(on_disk))
         for item in settled:
             item.settled = True
-            self._tally.end(end, spooled=item.spooled)
             if self._held.pop(item.seq, None) is not None:
                 self._held_bytes -= _weight(item)
             self._queued.pop(item.seq, None)
@@ -198,7 +200,6 @@ class SpoolBacklog:
                 self.disk_bytes -= item.length
             else:
                 self.memory_bytes -= item.size
-        on_disk = [item for item in settled if item.spooled]
         if on_disk:
             self._spool.drop(on_disk)
 
