@@ -117,6 +117,10 @@ class Item:
 class Backlog(Protocol):
     """What the drainer takes from. Whatever was taken stays the backlog's until it is settled."""
 
+    def add(self, item: Item) -> None:
+        """Put it on its way."""
+        ...
+
     async def take(self, entries: int, size: int) -> list[Item]:
         """Wait for the oldest entries, at least one, about within the bounds; each is handed out once."""
         ...
@@ -127,6 +131,15 @@ class Backlog(Protocol):
 
     async def lay_aside(self, letter: DeadLetter) -> None:
         """Keep a dead letter that the store cannot take now; raises OSError."""
+        ...
+
+    def may_have(self, run_id: str, caller: str | None = None) -> bool:
+        """Whether an entry of that run, and of that caller if one is named, may be here."""
+        ...
+
+    @property
+    def oldest(self) -> float:
+        """When the oldest open entry came, in Unix time; 0 when there is none."""
         ...
 
     @property

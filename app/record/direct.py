@@ -122,14 +122,14 @@ class DirectJournal(Intake):
 
     def __init__(self, store: Store, **how: Unpack[How]) -> None:
         super().__init__(store, **how)
-        self._backlog = MemoryBacklog(self._tally, self._steps)
+        self._backlog: MemoryBacklog = MemoryBacklog(self._tally, self._steps)
 
     async def __aenter__(self) -> Self:
         self._stack.callback(self._backlog.close)
         self._stack.push_async_callback(self._print_old, float("inf"))
         watch = asyncio.create_task(self._watch(), name="audit-fallback")
         self._stack.push_async_callback(_ended, watch)
-        await self._drain_from(self._backlog)
+        await self._start_drainer()
         return self
 
     async def _watch(self) -> None:
@@ -147,26 +147,15 @@ class DirectJournal(Intake):
         except Exception:  # the log may be ill too; entries stay in memory until it is well
             logger.exception("%d entries could not be written to the log", self._tally.in_flight)
 
-    def may_have(self, run_id: str, caller: str | None = None) -> bool:
-        """As Intake has it."""
-        return self._backlog.may_have(run_id, caller)
-
     def _room(self, share: float, size: int, *, last: bool = False) -> bool:  # noqa: ARG002  # there is no disk
         """Memory has room."""
         limits = self._limits
         full = self._tally.in_flight >= share * limits.entries
         return not full and self._backlog.memory_bytes + size <= share * limits.bytes
 
-    def _add(self, item: Item) -> None:
-        self._backlog.add(item)
-
     @property
     def _hopeless(self) -> bool:
         return self._drainer.status != "ok"
-
-    @property
-    def _oldest(self) -> float:
-        return self._backlog.oldest
 
     @property
     def state(self) -> State:

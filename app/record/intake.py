@@ -43,6 +43,7 @@ class Intake(ABC):
     """
 
     sink: str
+    _backlog: Backlog  # made by who knows of which kind it is
 
     def __init__(
         self,
@@ -62,10 +63,10 @@ class Intake(ABC):
         self._seq = time.time_ns()  # beyond the places of every process before
         self._drainer: Drainer
 
-    async def _drain_from(self, backlog: Backlog) -> None:
+    async def _start_drainer(self) -> None:
         """Start the drainer; it ends with the stack."""
         self._drainer = await self._stack.enter_async_context(
-            Drainer(backlog, self._store, self._tally, self._limits, self._steps.fill)
+            Drainer(self._backlog, self._store, self._tally, self._limits, self._steps.fill)
         )
 
     @abstractmethod
@@ -120,7 +121,7 @@ class Intake(ABC):
         self._seq += 1
         item = Item(self._seq, time.time(), size, entry, Ticket(None, self._hopeless))
         self._tally.accept()
-        self._add(item)
+        self._backlog.add(item)
         return item.ticket
 
     def _take_bare(self, entry: Entry) -> Ticket:
@@ -142,10 +143,6 @@ class Intake(ABC):
     def _room(self, share: float, size: int, *, last: bool = False) -> bool:
         """Whether an entry of that size fits into this share of the bounds; the last of a run may use the free disk."""
 
-    @abstractmethod
-    def _add(self, item: Item) -> None:
-        """Put it on its way."""
-
     @property
     @abstractmethod
     def _hopeless(self) -> bool:
@@ -157,9 +154,9 @@ class Intake(ABC):
         """Wait until everything accepted is settled; False when that takes longer. Nothing is lost by a timeout."""
         return await self._tally.drained(within_s)
 
-    @abstractmethod
     def may_have(self, run_id: str, caller: str | None = None) -> bool:
         """Whether an entry of that run, and of that caller if one is named, may still be on its way to the store."""
+        return self._backlog.may_have(run_id, caller)
 
     async def arrival(self, run_id: str, within_s: float, caller: str | None = None) -> None:
         """Wait until nothing of it is on its way, within_s seconds at most."""
@@ -171,12 +168,8 @@ class Intake(ABC):
     @property
     def ledger(self) -> Ledger:
         """The books now."""
-        return self._tally.ledger(max(0.0, time.time() - self._oldest) if self._oldest else 0.0)
-
-    @property
-    @abstractmethod
-    def _oldest(self) -> float:
-        """When the oldest open entry came, in Unix time; 0 when there is none."""
+        oldest = self._backlog.oldest
+        return self._tally.ledger(max(0.0, time.time() - oldest) if oldest else 0.0)
 
     @property
     @abstractmethod

@@ -26,13 +26,13 @@ class SpoolJournal(Intake):
     def __init__(self, spool: Spool, store: Store, **how: Unpack[How]) -> None:
         super().__init__(store, **how)
         self._spool = spool
-        self._backlog = SpoolBacklog(spool, self._limits, self._tally)
+        self._backlog: SpoolBacklog = SpoolBacklog(spool, self._limits, self._tally)
 
     async def __aenter__(self) -> Self:
         await self._spool.open(self._steps.prepare, self._backlog.report)
         self._seq = max(self._seq, self._backlog.last_seq)
         self._stack.push_async_callback(self._end_spool)
-        await self._drain_from(self._backlog)
+        await self._start_drainer()
         return self
 
     async def _end_spool(self) -> None:
@@ -59,10 +59,6 @@ class SpoolJournal(Intake):
             self._steps.emit(line + "\n")
         self._backlog.settle([item], "logged")
 
-    def may_have(self, run_id: str, caller: str | None = None) -> bool:
-        """As Intake has it."""
-        return self._backlog.may_have(run_id, caller)
-
     def _room(self, share: float, size: int, *, last: bool = False) -> bool:
         """Memory, the spool's bytes and the disk's free ones all have room."""
         backlog, limits, spool = self._backlog, self._limits, self._spool
@@ -73,16 +69,9 @@ class SpoolJournal(Intake):
             and (last or share * spool.free_bytes >= spool.min_free_bytes)
         )
 
-    def _add(self, item: Item) -> None:
-        self._backlog.add(item)
-
     @property
     def _hopeless(self) -> bool:
         return self._spool.error is not None
-
-    @property
-    def _oldest(self) -> float:
-        return self._backlog.oldest
 
     @property
     def state(self) -> State:
