@@ -8,7 +8,7 @@ from servers import eventually, serving
 from starlette.types import Message
 from wire import dialled, post
 
-from app.http.departure import CONNECTION, told_of_departure
+from app.http.departure import CONNECTION, Departure
 
 HANG = "scripted:hang"
 LARGE = b"x" * 300_000  # more than the server takes in at once
@@ -45,7 +45,7 @@ async def test_any_other_server_is_asked() -> None:
         """What the server says of the client."""
         return messages.pop()
 
-    with told_of_departure({"type": "http"}, receive, lambda: left.append(len(messages))):
+    with Departure({"type": "http"}, receive, lambda: left.append(len(messages))):
         await eventually(lambda: left)
     assert left == [0]
 
@@ -62,7 +62,7 @@ async def test_nothing_is_told_after_the_end(ours: bool) -> None:
         await asyncio.shield(lost)
         return {"type": "http.disconnect"}
 
-    with told_of_departure(scope, receive, lambda: left.append(True)):
+    with Departure(scope, receive, lambda: left.append(True)):
         await asyncio.sleep(0)
     lost.set_result(None)
     await asyncio.sleep(0.01)
@@ -80,6 +80,6 @@ async def test_one_who_left_before_is_told() -> None:
         """What the server says of the client."""
         raise AssertionError
 
-    with told_of_departure({"extensions": {CONNECTION: {"lost": lost}}}, receive, lambda: left.append(True)):
+    with Departure({"extensions": {CONNECTION: {"lost": lost}}}, receive, lambda: left.append(True)):
         await asyncio.sleep(0)
     assert left == [True]

@@ -83,7 +83,7 @@ async def test_who_left_meanwhile_is_forgotten(opening: Opening) -> None:
         """Keep what reaches it."""
         reached.append(scope)
 
-    early = asyncio.create_task(opening(scope, receive, application))
+    early = asyncio.ensure_future(opening(scope, receive, application))
     await asyncio.sleep(0)
     lost.set_result(None)
     opening.open(application)

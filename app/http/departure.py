@@ -1,8 +1,7 @@
 """What a request learns of its connection: whether its client has gone, and whether all of it has come."""
 
 import asyncio
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from starlette.types import Receive, Scope
 
@@ -22,22 +21,26 @@ def is_whole(scope: Scope) -> bool:
     return "whole" in scope.get("extensions", {}).get(CONNECTION, ())
 
 
-@contextlib.contextmanager
-def told_of_departure(scope: Scope, receive: Receive, leave: Callable[[], None]) -> Iterator[None]:
-    """Call `leave` once when the client goes before the block ends. Any other server has to be asked, by a task."""
-    lost = lost_of(scope)
-    gone = asyncio.ensure_future(_disconnected(receive)) if lost is None else lost
+class Departure:
+    """Calls `leave` once when the client goes before the block ends. Any other server has to be asked, by a task."""
 
-    def tell(_: asyncio.Future[None]) -> None:
-        leave()
+    __slots__ = ("_gone", "_leave", "_lost")
 
-    gone.add_done_callback(tell)
-    try:
-        yield
-    finally:
-        gone.remove_done_callback(tell)
-        if lost is None:
-            gone.cancel()
+    def __init__(self, scope: Scope, receive: Receive, leave: Callable[[], None]) -> None:
+        self._lost = lost_of(scope)
+        self._gone = asyncio.ensure_future(_disconnected(receive)) if self._lost is None else self._lost
+        self._leave = leave
+
+    def __enter__(self) -> None:
+        self._gone.add_done_callback(self._tell)
+
+    def __exit__(self, *_: object) -> None:
+        self._gone.remove_done_callback(self._tell)
+        if self._lost is None:
+            self._gone.cancel()
+
+    def _tell(self, _: asyncio.Future[None]) -> None:
+        self._leave()
 
 
 async def _disconnected(receive: Receive) -> None:

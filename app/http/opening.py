@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Awaitable
 from typing import Any, Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -49,15 +50,17 @@ class Opening:
         """There will be no application, unless there is one: those who wait, and who comes now, are told so."""
         self._opened.set()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Handle one ASGI scope."""
-        if self._app is None:
-            if told := _TOLD.get(scope["path"]):
-                await _tell(scope, send, *told)
-                return
-            await self._opened.wait()
-            if _left(scope):
-                return
+        return self._wait(scope, receive, send) if self._app is None else self._app(scope, receive, send)
+
+    async def _wait(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if told := _TOLD.get(scope["path"]):
+            await _tell(scope, send, *told)
+            return
+        await self._opened.wait()
+        if _left(scope):
+            return
         if self._app is None:
             await _tell(scope, send, ShuttingDown.status, ENDING, *_LATER)
         else:

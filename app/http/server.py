@@ -128,6 +128,7 @@ def build(
     config = Config(
         app,
         http=partial(Protocol, bounds=bounds, doorstep=doorstep or Doorstep()),  # type: ignore[arg-type]  # called like the class
+        interface="asgi3",
         loop="auto",
         ws="none",
         lifespan="off",  # what is opened and closed is not the application's

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from app.events import PING, parse
-from app.http.departure import told_of_departure
+from app.http.departure import Departure
 from app.reasoning.log import Log, split
 
 HEADERS = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
@@ -45,7 +45,7 @@ class RunStream(EventSourceResponse):
 
     def __init__(self, run: Log, place: Place, ping_s: float, headers: Mapping[str, str]) -> None:
         # Not the parent's, which would make an iterator, a lock and the same headers anew for each stream.
-        self.raw_headers = [*_HEAD, *((name.lower().encode(), value.encode()) for name, value in headers.items())]
+        self.raw_headers = [*_HEAD, *[(name.lower().encode(), value.encode()) for name, value in headers.items()]]
         self.ping_interval = ping_s
         self._run = run
         self._place = place
@@ -60,7 +60,7 @@ class RunStream(EventSourceResponse):
         self._since = loop.time()
         self._timer = loop.call_later(min(HEAD_S, self.ping_interval), self._begin)
         try:
-            with told_of_departure(scope, receive, self._leave):
+            with Departure(scope, receive, self._leave):
                 if not len(self._run):  # `start` comes within its gate as a rule; the head goes with it
                     await self._reader.wait()
                 await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
@@ -120,7 +120,7 @@ class RunAnswer(Response):
         self._reader = self._run.attach(guest=self._place.guest)
         parts = [self._reader.take()]
         try:
-            with told_of_departure(scope, receive, self._leave):
+            with Departure(scope, receive, self._leave):
                 while not self._reader.ended and not self._gone:
                     await self._reader.wait()
                     parts.append(self._reader.take())
