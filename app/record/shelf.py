@@ -146,7 +146,7 @@ class Shelf:
 
         With as few statements as can be: each gives the interpreter away and has to wait for it again.
         """
-        rows = [(item.seq, item.at, item.id, item.version, item.digest, item.encoded) for item in items]
+        rows = [_row(item) for item in items]
         opened = {run_id: seq for seq, _, run_id, version, _, _ in rows if version == OPENED}
         closed = {run_id for _, _, run_id, version, _, _ in rows if version > OPENED}
         gone, parked = self._leaving(dropped, opened, closed)
@@ -218,3 +218,8 @@ class Shelf:
     def _rollback(self) -> None:
         if self._db.in_transaction:
             self._db.execute("ROLLBACK")
+
+
+def _row(item: Item) -> tuple[int, float, str, int, bytearray, bytearray]:
+    """Its columns; no bytes among them, for which the driver would seek an adapter, in vain, by way of an exception."""
+    return item.seq, item.at, item.id, item.version, bytearray(item.digest), bytearray(item.encoded)
