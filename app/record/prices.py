@@ -75,7 +75,8 @@ class PriceBook:
 
     def known(self, model: str, base_url: str | None = None) -> Tariff | None:
         """The tariff if it was resolved before; never looks one up, so it costs a microsecond."""
-        return self._override(model) or self._found.get((_unwrapped(model), base_url))
+        name = _unwrapped(model)
+        return self._overrides.get(model) or self._overrides.get(name) or self._found.get((name, base_url))
 
     def resolve(self, model: str, base_url: str | None = None) -> Tariff | None:
         """The tariff, or None when there is none. The first call takes half a second, one for a new model some ms."""
@@ -132,7 +133,7 @@ def _is_closing(entry: "Entry") -> TypeGuard["Closing"]:
 
 def _unwrapped(model: str) -> str:
     """The model inside a wrapper; the name itself without one, a version after `@` included."""
-    return _WRAPPED.sub("", model, count=1) if _WRAPPED.match(model) else model
+    return _WRAPPED.sub("", model, count=1) if "@" in model and _WRAPPED.match(model) else model
 
 
 def _sum(lanes: "Mapping[LaneName, LaneRecord]") -> int | None:

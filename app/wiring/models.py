@@ -139,9 +139,11 @@ def versions(settings: Settings) -> Callable[[LaneName, str], str]:
         what = "the address in an OPENAI_BASE_URL, or the file of a local model,"  # which may hold a password
         raise StartupError(f"{what} cannot be read: {type(error).__name__}") from None
 
+    remotes = {"openai": addresses, "vertex": vertex}
+
     def version(lane: LaneName, model: str) -> str:
         name = innermost(model)
-        remote = {"openai": addresses, "vertex": vertex}.get(name.partition(":")[0])
+        remote = remotes.get(name.partition(":")[0])
         return weights.get(name, "") if remote is None else remote[lane]
 
     return version
