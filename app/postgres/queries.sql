@@ -22,7 +22,8 @@ INSERT INTO schema_migrations (version, name, checksum) VALUES ($1, $2, $3);
 -- name: write_runs
 -- Store a batch of entries in one statement, hence in one transaction, and mark the hours they touch for the roll-ups. A
 -- run that is there in the same or a later version is left alone with all that belongs to it. Returns the runs written.
--- $1 runs, $2 lanes and $3 payloads as JSON arrays, each run once; $4 the compressed logs, in the order of $3.
+-- $1 runs, $2 lanes and $3 payloads as JSON arrays, each run once; $4 the runs with a log, $5 their logs, compressed,
+-- $6 the times of their events, written as arrays.
 WITH written AS (
     INSERT INTO runs AS r (
         run_id, created_at, version, content_hash, caller, instance, status, reason, policy, source, source_run_id,
@@ -93,12 +94,9 @@ WITH written AS (
     )
 ), logs AS (
     INSERT INTO run_logs (run_id, created_at, log, at_ms)
-    SELECT run_id, written.created_at, log, at_ms
-    FROM ROWS FROM (
-        json_to_recordset($3::json) AS (run_id uuid, at_ms integer[]), unnest($4::bytea[])
-    ) AS entry (run_id, at_ms, log)
+    SELECT run_id, written.created_at, log, at_ms::integer[]
+    FROM unnest($4::text[]::uuid[], $5::bytea[], $6::text[]) AS entry (run_id, log, at_ms)
     JOIN written USING (run_id)
-    WHERE log IS NOT NULL
     ON CONFLICT (run_id, created_at) DO UPDATE SET log = EXCLUDED.log, at_ms = EXCLUDED.at_ms
 ), judged AS (
     INSERT INTO comparisons AS c (run_id, version, verdict, method, similarity)

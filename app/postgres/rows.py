@@ -23,12 +23,14 @@ _CANONICAL: Final = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")  #
 
 
 class Rows(NamedTuple):
-    """The arguments of `write_runs`: three JSON arrays, and the logs in the order of the payloads."""
+    """The arguments of `write_runs`: three JSON arrays, and of the runs with a log their ids, their logs, the times."""
 
     runs: str
     lanes: str
     payloads: str
-    logs: list[bytes | None]
+    logged: list[str]
+    logs: list[bytes]
+    at_ms: list[str]
 
 
 def canonical(run_id: str) -> str:
@@ -95,8 +97,9 @@ def rows(words: Sequence[OfRun]) -> Rows:
         runs.append(_run(entry, digest))
         lanes += _lanes(entry)
         payloads.append(_payload(entry))
-    logs = [packed(word.entry.log) or None if isinstance(word.entry, Closing) else None for word in words]
-    return Rows(_json(runs), _json(lanes), _json(payloads), logs)
+    told = [(run_id, entry) for _, run_id, entry, _ in words if isinstance(entry, Closing) and entry.log]
+    logged, logs = [run_id for run_id, _ in told], [packed(entry.log) for _, entry in told]
+    return Rows(_json(runs), _json(lanes), _json(payloads), logged, logs, [_array(entry.at_ms) for _, entry in told])
 
 
 def attachment_rows(attachments: Sequence[OfAttachment]) -> str:
@@ -205,11 +208,10 @@ def _ended(record: LaneRecord) -> dict[str, Any]:
 
 
 def _payload(entry: RunEntry) -> dict[str, Any]:
-    """The row in `run_payloads`, and the times of the row in `run_logs`."""
+    """The row in `run_payloads`."""
     row: dict[str, Any] = {"run_id": entry.opening.run_id, "question": _question(entry.opening.question)}
     if isinstance(entry, Closing):
         row["texts"] = {name: _said(record) for name, record in entry.lanes.items()}
-        row["at_ms"] = entry.at_ms
     return row
 
 
@@ -231,6 +233,11 @@ def _question(question: Question) -> dict[str, Any]:
 def _said(record: LaneRecord) -> dict[str, str]:
     """Everything a lane said."""
     return {"answer": record.text, "thinking": record.thinking}
+
+
+def _array(numbers: Sequence[int]) -> str:
+    """As PostgreSQL writes an array; it reads that in a tenth of the time of a JSON array."""
+    return f"{{{_encode(numbers).decode()[1:-1]}}}"
 
 
 def _json(array: list[dict[str, Any]]) -> str:
