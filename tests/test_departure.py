@@ -8,7 +8,7 @@ from servers import eventually, serving
 from starlette.types import Message
 from wire import dialled, post
 
-from app.http.departure import CONNECTION, Departure
+from app.http.departure import CONNECTION, Departure, is_whole
 
 HANG = "scripted:hang"
 LARGE = b"x" * 300_000  # more than the server takes in at once
@@ -83,3 +83,11 @@ async def test_one_who_left_before_is_told() -> None:
     with Departure({"extensions": {CONNECTION: {"lost": lost}}}, receive, lambda: left.append(True)):
         await asyncio.sleep(0)
     assert left == [True]
+
+
+def test_whether_all_has_come_is_our_server_s_to_say() -> None:
+    """A request is whole when our server says so; of any other server's it is not known."""
+    assert is_whole({"extensions": {CONNECTION: {"lost": None, "whole": True}}})
+    assert not is_whole({"extensions": {CONNECTION: {"lost": None}}})
+    assert not is_whole({"extensions": {}})
+    assert not is_whole({})
