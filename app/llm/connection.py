@@ -35,6 +35,7 @@ class Connection(asyncio.Protocol):
         "content_type",
         "encoding",
         "loop",
+        "on_body",
         "status",
         "touched",
         "whole",
@@ -44,6 +45,8 @@ class Connection(asyncio.Protocol):
         self._lost = lost  # to be called once it is
         self.loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport
+        self._parts: list[bytes] = []  # of a body, since the last read
+        self.on_body = self._parts.append  # called by the parser for each part, of which there is one a token
         self._parser = HttpResponseParser(self)
         # The leniencies of every client that has to get along with all servers: none of them moves the body's end.
         self._parser.set_dangerous_leniencies(
@@ -59,7 +62,7 @@ class Connection(asyncio.Protocol):
         self.status = 0
         self.touched = self.whole = self._framed = self._keep = False
         self.content_type = self.encoding = b""
-        self._parts: list[bytes] = []
+        self._parts.clear()
         self._unread = 0
         self._pending = 0  # bytes since a head or a part of a body was whole
 
@@ -130,10 +133,14 @@ class Connection(asyncio.Protocol):
             return
         self.touched = True
         self._pending += len(data)
+        had = len(self._parts)
         try:
             self._parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade) as error:
             self._fail("not HTTP", error)
+        if len(self._parts) > had:
+            self._pending = 0
+            self._unread += sum(map(len, self._parts[had:]))
         if self._pending > MAX_HEAD_BYTES:
             self._fail("too long a head", None)
         if self._unread > MAX_UNREAD_BYTES and not self._fault:
@@ -167,7 +174,7 @@ class Connection(asyncio.Protocol):
             self.content_type = value.partition(b";")[0].strip().lower()
         elif name == b"content-encoding":
             self.encoding = value.strip().lower()
-        elif name == b"content-length" or (name == b"transfer-encoding" and b"chunked" in value.lower()):
+        elif name == b"content-length" or (name == b"transfer-encoding" and value.lower().find(b"chunked") >= 0):
             self._framed = True
 
     def on_headers_complete(self) -> None:
@@ -177,12 +184,6 @@ class Connection(asyncio.Protocol):
         if status >= 200:
             self.status = status
             self._keep = self._parser.should_keep_alive()
-
-    def on_body(self, body: bytes) -> None:
-        """A part of the body."""
-        self._pending = 0
-        self._unread += len(body)
-        self._parts.append(body)
 
     def on_message_complete(self) -> None:
         """The response is whole."""
