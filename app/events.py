@@ -172,9 +172,9 @@ def dump(payload: Any) -> str:  # noqa: ANN401  # a dataclass or plain JSON valu
         line = _encode(payload)
     except UnicodeEncodeError:
         line = _encode(_cleaned(msgspec.to_builtins(payload)))
-    if b"\\u0000" in line:
-        line = _encode(_cleaned(msgspec.to_builtins(payload)))
     text = line.decode()
+    if "\\u0000" in text:
+        text = _encode(_cleaned(msgspec.to_builtins(payload))).decode()
     return text if text.isascii() else _BEYOND_ASCII.sub(lambda match: quoted(match[0])[1:-1], text)
 
 

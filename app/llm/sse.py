@@ -32,7 +32,7 @@ class Cutter:
         if self._parts:
             data = self._joined(data)
         held = b""
-        if b"\r" in data:
+        if data.find(b"\r") >= 0:  # `in` makes and drops an exception before it looks
             data, held = _plain(data)
         whole, _, rest = data.rpartition(b"\n\n")
         rest += held
@@ -72,7 +72,7 @@ def _plain(data: bytes) -> tuple[bytes, bytes]:
 def _events(whole: bytes) -> list[Event]:
     """The events of whole blocks. A block without data, such as a comment, is none."""
     texts = whole.removeprefix(_DATA).split(_NEXT)
-    if whole.startswith(_DATA) and whole.count(b"\n") == 2 * len(texts) - 2:
+    if whole.startswith(_DATA) and b"".join(texts).find(b"\n") < 0:  # which is faster than to count lines
         return [(b"", text) for text in texts]  # each block is a single line of data
     parsed = (_parsed(block) for block in whole.split(b"\n\n"))
     return [event for event in parsed if event is not None]
