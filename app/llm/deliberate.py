@@ -8,8 +8,10 @@ import asyncio
 import re
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
+
+from msgspec import structs
 
 from app.errors import ModelError
 from app.events import Usage
@@ -162,7 +164,7 @@ def _given_up(samples: Sequence[Sample]) -> str:
 
 
 def _shaped(prompt: Prompt) -> Prompt:
-    return replace(
+    return structs.replace(
         prompt,
         temperature=TEMPERATURE if prompt.temperature is None else prompt.temperature,
         max_output_tokens=MAX_OUTPUT_TOKENS if prompt.max_output_tokens is None else prompt.max_output_tokens,

@@ -9,6 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
+from msgspec import structs
+
 from app.errors import ModelError
 from app.llm import openai
 from app.llm.local_child import CONTEXT_TOKENS, Child
@@ -142,7 +144,7 @@ def _log_file(home: Path | None, alias: str) -> Path | None:
 def _shaped(prompt: Prompt) -> Prompt:
     """The prompt with our defaults where it leaves the choice to us."""
     told = any(message.role == "system" for message in prompt.messages)
-    return replace(
+    return structs.replace(
         prompt,
         messages=prompt.messages if told else (SYSTEM, *prompt.messages),
         max_output_tokens=MAX_OUTPUT_TOKENS if prompt.max_output_tokens is None else prompt.max_output_tokens,

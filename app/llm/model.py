@@ -1,8 +1,9 @@
 """The one protocol every language model satisfies: a prompt goes in, pieces of text come out until a Finish."""
 
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
+
+import msgspec
 
 from app.events import Usage
 from app.question import Message
@@ -17,8 +18,7 @@ class Piece(NamedTuple):
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Finish:
+class Finish(msgspec.Struct, frozen=True):
     """The model's own end marker. Without one the answer is incomplete.
 
     reason is `stop` or `length`; a model that refuses raises ModelError with outcome `refused` instead.
@@ -31,8 +31,7 @@ class Finish:
 Along = tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Prompt:
+class Prompt(msgspec.Struct, frozen=True):
     """What a lane asks of a model. urgent: somebody waits for the first token (the fast lane).
 
     along: headers for the provider, by which its traces join ours; names and values are fit for a header.
@@ -45,8 +44,7 @@ class Prompt:
     along: Along = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(msgspec.Struct, frozen=True):
     """The model was asked the same once more, for want of a first token; number counts from 1."""
 
     number: int

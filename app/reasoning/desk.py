@@ -10,10 +10,12 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
-from typing import Literal
+from typing import Literal, NamedTuple
 from weakref import WeakValueDictionary
+
+from msgspec.structs import replace
 
 from app.admission.gate import OPEN, Gate, Spent
 from app.answers.answer import Answer
@@ -27,8 +29,7 @@ from app.reasoning.run import Run
 from app.reasoning.runs import Runs
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(NamedTuple):
     """The log that answers a question, and how it came by it. guest: another request opened the run."""
 
     log: Log
@@ -36,8 +37,7 @@ class Asked:
     guest: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Again:
+class Again(NamedTuple):
     """The question was asked before under the same idempotency key: this is its run."""
 
     run_id: str

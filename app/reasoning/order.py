@@ -1,8 +1,8 @@
 """A question as it was asked: by whom, what its answer is found by, and as which run it will be known."""
 
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+import msgspec
 from uuid_utils import UUID, uuid7
 
 from app.admission.gate import FREE, Pass
@@ -21,8 +21,7 @@ def time_of(identity: str) -> datetime:
     return datetime.fromtimestamp(UUID(identity).timestamp / 1000, UTC)
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(msgspec.Struct, frozen=True):
     """What the registry opens a run for. idempotency_key: the SHA-256, in hex, of what the caller gave.
 
     admitted: the pass its race runs on; whoever opens a run settles it.
@@ -33,7 +32,7 @@ class Order:
     key: Key
     idempotency_key: str | None = None
     admitted: Pass = FREE
-    run_id: str = field(default_factory=new_id)
+    run_id: str = msgspec.field(default_factory=new_id)
 
     @property
     def may_be_shown(self) -> bool:

@@ -5,8 +5,9 @@ policy `race` what each pair of standings means while nobody has asked the run t
 of a stop means. A slow lane that completed always wins: it is the verified answer, whatever else happens.
 """
 
-from dataclasses import dataclass
 from typing import Final, Literal
+
+import msgspec
 
 from app.errors import Outcome
 from app.events import Agreement, Change, Status
@@ -17,8 +18,7 @@ Rule = Literal["wait", "verified", "unverified", "none"]
 Cause = Literal["cancelled", "client_gone", "shutdown", "accepted"]
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(msgspec.Struct, frozen=True):
     """The settled run: whose answer stands (None: nobody's) and why."""
 
     status: Status
@@ -55,8 +55,7 @@ STOPPED: Final[dict[Cause, tuple[Status, str]]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class LaneState:
+class LaneState(msgspec.Struct, frozen=True):
     """What a verdict needs to know of a lane; ended_at is on any clock, None while it runs."""
 
     outcome: Outcome | None = None
