@@ -46,7 +46,14 @@ class Log:
             self._close()
         self._wake()
 
+    def _add(self, event: bytes) -> None:
+        """One event."""
+        self._bytes += event
+        self._ends.append(len(self._bytes))
+        self.at_ms.append(self.elapsed_ms())
+
     def _push(self, block: bytes, lengths: Iterable[int]) -> None:
+        """Events that came together."""
         ends = accumulate(lengths, initial=len(self._bytes))
         next(ends)
         self._ends.extend(ends)

@@ -41,8 +41,7 @@ class Run(Log):
         name = NAMES[type(payload)]
         if not anywhere:
             self._expect(name)
-        event = frame(self.run_id, len(self), payload)
-        self._push(event, [len(event)])
+        self._add(frame(self.run_id, len(self), payload))
         self._last = name
         if name == "start":
             held, self._held = self._held, []
