@@ -196,10 +196,10 @@ def frame(run_id: str, seq: int, payload: Payload) -> bytes:
     return f"event: {name}\n{retry}id: {run_id}:{seq}\ndata: {dump(payload)}\n\n".encode("ascii")
 
 
-def delta_frames(run_id: str, seq: int, lane: LaneName, pieces: Iterable[tuple[str, str]]) -> list[str]:
-    """Deltas as ASCII text, ready to be joined, numbered from seq on; pieces are (kind, text), the texts clean."""
-    head, data = f"event: delta\nid: {run_id}:", _DELTA_DATA[lane]
-    return [f"{head}{number}{data[kind]}{quoted(text)}}}\n\n" for number, (kind, text) in enumerate(pieces, seq)]
+def delta_frames(run_id: str, seq: int, lane: LaneName, kind: str, texts: Iterable[str]) -> list[str]:
+    """Deltas as ASCII text, ready to be joined, numbered from seq on; the texts are clean."""
+    head, data = f"event: delta\nid: {run_id}:", _DELTA_DATA[lane][kind]
+    return [f"{head}{number}{data}{quoted(text)}}}\n\n" for number, text in enumerate(texts, seq)]
 
 
 def parse(block: bytes) -> tuple[EventName, int, dict[str, Any]]:

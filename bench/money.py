@@ -29,7 +29,7 @@ from app.admission.sparing import Sparing
 from app.breaker import Breaker
 from app.errors import BudgetExceeded, ModelError, Refusal
 from app.events import Usage
-from app.llm.model import Finish, Item, LanguageModel, Piece, Prompt
+from app.llm.model import Finish, Item, LanguageModel, Pieces, Prompt
 from app.question import LANES, Caller, LaneAsk, LaneName, Message, Question, scope_of
 from app.reasoning.order import Order
 from app.reasoning.race import Terms
@@ -109,7 +109,7 @@ class Model:
         if kind == "mute":
             await asyncio.Event().wait()
         if kind != "empty":
-            yield [Piece("answer", "word " * SAID)]
+            yield Pieces("answer", ["word " * SAID])
         await asyncio.sleep(self._chance.random() * 0.004)
         if kind == "midway":
             raise ModelError("upstream_error", "it fails midway")

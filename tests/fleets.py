@@ -11,7 +11,7 @@ from races import question, read
 
 from app.errors import NoSuchRun, NothingToAccept, RunShared
 from app.events import Done, LaneEnd, Start, Usage
-from app.llm.model import Piece
+from app.llm.model import Pieces
 from app.question import Caller, Key
 from app.reasoning.elsewhere import Flight
 from app.reasoning.log import Log
@@ -162,7 +162,7 @@ async def mirrored(a: Instance, b: Instance) -> tuple[Run, Log, asyncio.Task[byt
 
 def say(run: Run, *words: str) -> None:
     """Append deltas that arrived together."""
-    run.say("fast", [Piece("answer", word) for word in words])
+    run.say("fast", Pieces("answer", [*words]))
 
 
 def finish(run: Run) -> None:

@@ -8,7 +8,7 @@ from fake_openai import DONE, chunk, event, say, usage
 
 from app.errors import ModelError
 from app.events import Usage
-from app.llm.model import Finish, Item
+from app.llm.model import Finish, Item, Pieces
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,8 @@ def told(items: Iterable[Item], failure: ModelError | None = None) -> Told:
     said = {"answer": "", "thinking": ""}
     counted, finish = None, None
     for item in items:
-        if isinstance(item, list):
-            for piece in item:
-                said[piece.kind] += piece.text
+        if isinstance(item, Pieces):
+            said[item.kind] += "".join(item.texts)
         elif isinstance(item, Usage):
             counted = item
         elif isinstance(item, Finish):

@@ -17,7 +17,7 @@ from app.llm import tripping
 from app.llm.allowed import Allowed, parse_patterns
 from app.llm.catalogue import Catalogue
 from app.llm.deliberate import wrap
-from app.llm.model import Finish, Item, Piece, Prompt
+from app.llm.model import Finish, Item, Pieces, Prompt
 from app.llm.options import ProviderOptions
 from app.llm.tripping import Guards, Patience, Rules
 from app.postgres.pool import Pool
@@ -25,7 +25,7 @@ from app.question import LaneName, Message
 from app.settings import Settings
 
 MOST: Final = 4
-WORD: Final = [Piece("answer", "Because ")]
+WORD: Final = Pieces("answer", ["Because "])
 PROMPT: Final = Prompt((Message("user", "Why?"),))
 
 

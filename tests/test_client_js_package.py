@@ -73,7 +73,7 @@ def test_the_types_are_the_servers() -> None:
 def test_a_delta_is_what_its_type_says() -> None:
     """The one event that has no struct in the server has the shape that the types give it."""
     script = declare()
-    (frame,) = delta_frames("run", 0, "slow", [("thinking", "text")])
+    (frame,) = delta_frames("run", 0, "slow", "thinking", ["text"])
     data = parse(frame.encode())[2]
     assert msgspec.to_builtins(msgspec.convert(data, script.Delta)) == data
 

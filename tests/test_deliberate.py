@@ -12,7 +12,7 @@ from app.errors import ModelError
 from app.events import Usage
 from app.llm import deliberate
 from app.llm.consensus import final_answer, majority
-from app.llm.model import Finish, Item, Piece, Prompt
+from app.llm.model import Finish, Item, Pieces, Prompt
 from app.llm.options import ProviderOptions
 from app.llm.scripted import open_model
 from app.question import Message
@@ -40,7 +40,7 @@ class Recital:
                 raise line
             if line is None:
                 await asyncio.Event().wait()
-            yield [Piece("answer", line or "")]
+            yield Pieces("answer", [line or ""])
             yield Usage(3, 2, source="reported")
             yield Finish("stop", "r1")
         finally:
@@ -53,9 +53,12 @@ class Recital:
 async def said(model: Recital, samples: int, prompt: Prompt = PROMPT) -> tuple[list[Item], str, str]:
     """All items, the thinking and the answer."""
     items = [item async for item in deliberate.wrap(str(samples), model).ask(prompt)]
-    pieces = [piece for item in items if isinstance(item, list) for piece in item]
-    thinking, answer = ("".join(p.text for p in pieces if p.kind == kind) for kind in ("thinking", "answer"))
-    return items, thinking, answer
+    return items, spoken(items, "thinking"), spoken(items, "answer")
+
+
+def spoken(items: list[Item], kind: str) -> str:
+    """All text of that kind."""
+    return "".join("".join(item.texts) for item in items if isinstance(item, Pieces) and item.kind == kind)
 
 
 @rows(
@@ -131,7 +134,7 @@ async def test_samples_are_shown_as_they_come() -> None:
     before = asyncio.all_tasks()
     model = Recital("early", None, None)
     async with aclosing(deliberate.wrap("3", model).ask(PROMPT)) as items:
-        assert await anext(items) == [Piece("thinking", "Sample 1: early\n")]
+        assert await anext(items) == Pieces("thinking", ["Sample 1: early\n"])
         assert model.live == 2
     assert model.live == 0
     assert asyncio.all_tasks() == before
@@ -169,9 +172,8 @@ async def test_thinking_is_passed_on() -> None:
     """What the wrapped model thinks is shown as thinking and has no vote."""
     model = open_model("think?first=0&gap=0&tokens=3", ProviderOptions())
     items = [item async for item in deliberate.wrap("2", model).ask(Prompt(PROMPT.messages, 64))]
-    pieces = [piece for item in items if isinstance(item, list) for piece in item]
-    assert "Let me see" in "".join(piece.text for piece in pieces if piece.kind == "thinking")
-    assert "Let me see" not in "".join(piece.text for piece in pieces if piece.kind == "answer")
+    assert "Let me see" in spoken(items, "thinking")
+    assert "Let me see" not in spoken(items, "answer")
 
 
 async def test_cancelling_ends_every_sample() -> None:

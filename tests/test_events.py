@@ -105,7 +105,7 @@ def test_texts_in_a_whole_answer(text: str, read: str) -> None:
 @rows(("text", "read"), TEXTS)
 def test_texts_in_a_delta(text: str, read: str) -> None:
     """A delta carries the same text as the answer it is part of."""
-    block = delta_frames(RUN, 9, "fast", [("answer", clean(text))])[0].encode("ascii")
+    block = delta_frames(RUN, 9, "fast", "answer", [clean(text)])[0].encode("ascii")
     assert hold_framing(block, "delta", 9) == {"lane": "fast", "kind": "answer", "text": read}
     assert parse(block) == ("delta", 9, {"lane": "fast", "kind": "answer", "text": read})
 
@@ -121,7 +121,7 @@ def test_every_code_point_below_the_astral_planes() -> None:
     """No character of the basic plane, before or after any ASCII, breaks an event or comes out as another."""
     for first in range(0, 0x10000, 0x100):
         text = "".join(f"a{chr(point)}" for point in range(first, first + 0x100))
-        block = delta_frames(RUN, 0, "slow", [("thinking", clean(text))])[0].encode("ascii")
+        block = delta_frames(RUN, 0, "slow", "thinking", [clean(text)])[0].encode("ascii")
         assert hold_framing(block, "delta", 0)["text"] == clean(text)
         assert json.loads(dump({"text": text})) == {"text": clean(text)}
 
@@ -189,7 +189,7 @@ def test_ping_is_one_comment_and_one_line_end() -> None:
 def test_split_undoes_joining() -> None:
     """A log is cut into exactly the events that were joined, whatever their texts contain."""
     blocks = [frame(RUN, 0, START)]
-    pieces = [("answer", clean(text)) for text, _ in TEXTS]
-    blocks += [block.encode() for block in delta_frames(RUN, 1, "fast", pieces)]
+    texts = [clean(text) for text, _ in TEXTS]
+    blocks += [block.encode() for block in delta_frames(RUN, 1, "fast", "answer", texts)]
     assert list(split(b"".join(blocks))) == blocks
     assert list(split(b"")) == []

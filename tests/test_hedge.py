@@ -20,7 +20,7 @@ from app.errors import ModelError
 from app.events import Usage
 from app.llm import openai
 from app.llm.hedge import ENOUGH, SAVED, Hedges, Lateness
-from app.llm.model import Attempt, Finish, Item, LanguageModel, Piece, Prompt
+from app.llm.model import Attempt, Finish, Item, LanguageModel, Pieces, Prompt
 from app.llm.options import ProviderOptions
 from app.question import LaneName, Message
 from app.reasoning.race import Terms
@@ -60,9 +60,9 @@ class Told:
         """Hold nothing."""
 
 
-def said(text: str) -> list[Piece]:
+def said(text: str) -> Pieces:
     """A piece of the answer."""
-    return [Piece("answer", text)]
+    return Pieces("answer", [text])
 
 
 def played(after_s: float | None = 1.0, after_p: float | None = None, budget: float = 1.0) -> Hedges:
@@ -117,7 +117,7 @@ def test_the_first_may_still_win() -> None:
 
 def test_thinking_speaks() -> None:
     """Thinking is progress: a model that thinks in time is not asked again."""
-    items, told, _ = heard([0.5, [Piece("thinking", "hm")], 9.0, said("a"), STOP])
+    items, told, _ = heard([0.5, Pieces("thinking", ["hm"]), 9.0, said("a"), STOP])
     assert told.asked == 1
     assert len(items) == 3
 

@@ -14,7 +14,7 @@ from races import ALICE, Event, Fake, events, question, said
 
 from app.errors import ModelError
 from app.events import LaneEnd, Start, Usage
-from app.llm.model import Finish, Item, Piece, Prompt
+from app.llm.model import Finish, Item, Pieces, Prompt
 from app.question import LaneAsk
 from app.reasoning import lane as lane_module
 from app.reasoning.lane import AFTER_FINISH_S, Lane
@@ -46,14 +46,14 @@ def talk(*steps: Step) -> Callable[[Prompt], AsyncGenerator[Item, None]]:
     return model
 
 
-def answer(*texts: str) -> list[Piece]:
+def answer(*texts: str) -> Pieces:
     """Pieces of the answer that arrive together."""
-    return [Piece("answer", text) for text in texts]
+    return Pieces("answer", [*texts])
 
 
-def thinking(*texts: str) -> list[Piece]:
+def thinking(*texts: str) -> Pieces:
     """Pieces of thinking that arrive together."""
-    return [Piece("thinking", text) for text in texts]
+    return Pieces("thinking", [*texts])
 
 
 class Heard:
@@ -155,7 +155,7 @@ def test_a_model_that_stops_thinking_is_idle() -> None:
 
 @rows(
     "nothing",
-    [answer(""), answer(" ", "\n\t"), answer("\u2003\u2028\xa0"), [], thinking(" "), REPORTED],
+    [answer(""), answer(" ", "\n\t"), answer("\u2003\u2028\xa0"), answer(), thinking(" "), REPORTED],
 )
 def test_no_first_token(nothing: Item) -> None:
     """White space, empty pieces and frames without text never count as a first token."""
@@ -353,7 +353,7 @@ async def test_a_model_that_never_waits_leaves_the_loop_free() -> None:
     async def model(_: Prompt) -> AsyncGenerator[Item, None]:
         """Yield nothing, without a pause, for longer than any test."""
         for _again in range(1_000_000):
-            yield []
+            yield answer()
 
     async with asyncio.timeout(5):
         heard = await listen(model, limits(first_token_timeout_s=0.02), 100.0)

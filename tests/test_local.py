@@ -18,7 +18,7 @@ from local_models import busy_slots, open_local, until_idle
 from app.errors import ModelError
 from app.events import Usage
 from app.llm import deliberate, local, local_child
-from app.llm.model import Finish, Item, LanguageModel, Prompt
+from app.llm.model import Finish, Item, LanguageModel, Pieces, Prompt
 from app.llm.options import ProviderOptions
 from app.llm.precedence import Precedence
 from app.question import Message
@@ -60,7 +60,7 @@ async def collect(model: LanguageModel, prompt: Prompt) -> list[Item]:
 
 def text(items: list[Item], kind: str = "answer") -> str:
     """The pieces of one kind, joined."""
-    return "".join(piece.text for item in items if isinstance(item, list) for piece in item if piece.kind == kind)
+    return "".join("".join(item.texts) for item in items if isinstance(item, Pieces) and item.kind == kind)
 
 
 def ps(column: str, pid: int) -> str:
@@ -155,7 +155,7 @@ async def test_urgent_first(model: local.LocalModel) -> None:
     async def ask(name: str, *, urgent: bool) -> None:
         """Note the order of the answers."""
         asking = model.ask(asked("Tell a story.", 6, urgent=urgent))
-        order.extend([name async for item in asking if isinstance(item, list)])
+        order.extend([name async for item in asking if isinstance(item, Pieces)])
 
     await asyncio.gather(ask("slow", urgent=False), ask("fast", urgent=True))
     assert order == sorted(order)

@@ -18,7 +18,7 @@ from app.errors import ModelError
 from app.events import Usage
 from app.llm import deliberate, openai, scripted
 from app.llm.hedge import Hedges, Lateness
-from app.llm.model import Finish, Item, LanguageModel, Prompt
+from app.llm.model import Finish, Item, LanguageModel, Pieces, Prompt
 from app.llm.options import ProviderOptions
 from app.question import Message
 
@@ -186,7 +186,7 @@ async def left_alone(rig: Rig, before: set[asyncio.Task[Any]]) -> None:
 
 def text(items: list[Item]) -> str:
     """The answer's pieces, joined."""
-    return "".join(piece.text for item in items if isinstance(item, list) for piece in item if piece.kind == "answer")
+    return "".join("".join(item.texts) for item in items if isinstance(item, Pieces) and item.kind == "answer")
 
 
 def finishes(items: list[Item]) -> list[Finish]:
@@ -205,11 +205,11 @@ async def test_answer(build: Build) -> None:
     assert all(isinstance(item, Usage) for item in after)
 
 
-async def test_no_empty_list(build: Build) -> None:
-    """A list of pieces is never empty and neither is the text of a piece."""
+async def test_no_empty_piece(build: Build) -> None:
+    """There is no item without a piece and no piece without a text."""
     async with build("trickles") as rig:
         items, _ = await collect(rig.model)
-    assert all(item and all(piece.text for piece in item) for item in items if isinstance(item, list))
+    assert all(item.texts and all(item.texts) for item in items if isinstance(item, Pieces))
 
 
 async def test_usage(build: Build) -> None:
@@ -282,7 +282,7 @@ async def test_close_early(build: Build) -> None:
     async with build("stalls") as rig:
         before = rig.tasks()
         async with aclosing(rig.model.ask(PROMPT)) as stream:
-            assert isinstance(await anext(stream), list)
+            assert isinstance(await anext(stream), Pieces)
         await rig.quiet()
         await left_alone(rig, before)
 

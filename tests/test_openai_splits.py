@@ -9,7 +9,7 @@ from openai_dialects import COUNT, DIALECTS, HI, Told, told
 
 from app.errors import ModelError
 from app.llm.chunks import Reading
-from app.llm.model import Item
+from app.llm.model import Item, Pieces
 from app.llm.sse import MAX_EVENT_BYTES, Cutter
 
 
@@ -46,12 +46,12 @@ def test_three_reads(newline: bytes) -> None:
             assert fold([body[:first], body[first:second], body[second:]]) == Told("é", finish="stop")
 
 
-def test_one_list_a_read() -> None:
-    """All pieces of one read come as one list."""
+def test_one_item_a_read() -> None:
+    """All pieces of one read come together."""
     items = Reading().take(Cutter().feed(HI * 10))
     assert len(items) == 1
-    assert isinstance(items[0], list)
-    assert len(items[0]) == 20
+    assert isinstance(items[0], Pieces)
+    assert len(items[0].texts) == 20
 
 
 def test_usage_is_told_once() -> None:

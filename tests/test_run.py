@@ -13,7 +13,7 @@ from clock import jump
 from races import ALICE, events, question, read
 
 from app.events import Done, FinalAnswer, LaneEnd, Preliminary, Start, Usage
-from app.llm.model import Piece
+from app.llm.model import Pieces
 from app.reasoning.log import Reader, split
 from app.reasoning.run import OutOfOrder, Run
 
@@ -25,9 +25,9 @@ FINAL = FinalAnswer("slow", True, "x", None, "unopposed")
 DONE = Done("completed", "slow", True, None, Usage(), None, 3.0, False, "f", "durable")
 
 
-def words(*texts: str) -> list[Piece]:
+def words(*texts: str) -> Pieces:
     """Pieces of an answer that arrived together."""
-    return [Piece("answer", text) for text in texts]
+    return Pieces("answer", [*texts])
 
 
 def new(**more: Any) -> Run:

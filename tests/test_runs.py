@@ -27,7 +27,7 @@ from races import (
 
 from app.errors import NoSuchRun, NothingToAccept, ShuttingDown, TooManyRuns, UnknownModel
 from app.events import Done, FinalAnswer, LaneEnd, Preliminary, Usage, frame
-from app.llm.model import Finish, Item, Piece, Prompt
+from app.llm.model import Finish, Item, Pieces, Prompt
 from app.question import Caller, Question
 from app.reasoning import run as run_module
 from app.reasoning.run import Run
@@ -525,7 +525,7 @@ def test_a_fault_of_an_adapter(case: str) -> None:
         async def talk(_: Prompt) -> AsyncGenerator[Item, None]:
             """Say them."""
             await asyncio.sleep(first_s)
-            yield [Piece("answer", "x")]
+            yield Pieces("answer", ["x"])
             for item in items:
                 yield item
 
@@ -570,11 +570,11 @@ async def test_a_stubborn_lane_of_a_buried_run_is_counted() -> None:
             await asyncio.sleep(100.0)
         finally:
             await asyncio.sleep(3.0)
-        yield []
+        yield Pieces("answer", [])
 
     async def quick(_: Prompt) -> AsyncGenerator[Item, None]:
         """Answer at once."""
-        yield [Piece("answer", "x")]
+        yield Pieces("answer", ["x"])
         yield Finish("stop")
 
     runs = registry(BrokenJournal("receipt"), Pair(stubborn, quick))

@@ -8,7 +8,7 @@ from cells import rows
 
 from app.errors import ModelError
 from app.events import Usage
-from app.llm.model import Finish, Item, LanguageModel, Prompt
+from app.llm.model import Finish, Item, LanguageModel, Pieces, Prompt
 from app.llm.options import ProviderOptions
 from app.llm.scripted import SCRIPTS, open_model
 from app.question import Message
@@ -41,7 +41,7 @@ async def drain(model: LanguageModel) -> None:
 
 def texts(items: list[Item], kind: str = "answer") -> list[str]:
     """The pieces of one kind."""
-    return [piece.text for item in items if isinstance(item, list) for piece in item if piece.kind == kind]
+    return [text for item in items if isinstance(item, Pieces) and item.kind == kind for text in item.texts]
 
 
 @pytest.mark.parametrize("name", ["fast", "slow", "think"])
@@ -57,16 +57,16 @@ async def test_slow_says_more() -> None:
     assert len(texts(await collect("slow" + NOW))) > len(texts(await collect("fast" + NOW)))
 
 
-async def test_no_gap_is_one_list() -> None:
-    """Pieces without a gap between them come as one list."""
+async def test_no_gap_is_one_item() -> None:
+    """Pieces without a gap between them come together."""
     items = await collect("fast?first=0&gap=0&tokens=100")
-    assert [len(item) for item in items if isinstance(item, list)] == [100]
+    assert [len(item.texts) for item in items if isinstance(item, Pieces)] == [100]
 
 
-async def test_gap_is_one_list_a_piece() -> None:
+async def test_gap_is_one_item_a_piece() -> None:
     """Pieces with a gap between them come one by one."""
     items = await collect("fast?first=0&gap=0.001&tokens=5")
-    assert [len(item) for item in items if isinstance(item, list)] == [1] * 5
+    assert [len(item.texts) for item in items if isinstance(item, Pieces)] == [1] * 5
 
 
 async def test_times() -> None:
@@ -89,7 +89,7 @@ async def test_usage_before_finish() -> None:
 async def test_think_thinks_first() -> None:
     """The thinking comes before the answer."""
     items = await collect("think" + NOW)
-    kinds = [piece.kind for item in items if isinstance(item, list) for piece in item]
+    kinds = [item.kind for item in items if isinstance(item, Pieces)]
     assert kinds == sorted(kinds, reverse=True)
     assert set(kinds) == {"thinking", "answer"}
 
@@ -144,7 +144,7 @@ async def test_endless(query: str) -> None:
     turns = 0
     async with aclosing(play("endless" + query).ask(PROMPT)) as stream:
         async for item in stream:
-            assert isinstance(item, list)
+            assert isinstance(item, Pieces)
             await asyncio.sleep(0)
             turns += 1
             if turns == 200:

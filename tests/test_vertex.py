@@ -22,7 +22,7 @@ from vertex_models import fake_vertex, fakes, load, open_vertex, tasks
 from app.errors import ModelError
 from app.events import Usage
 from app.llm import vertex
-from app.llm.model import Finish, Item, Piece, Prompt
+from app.llm.model import Finish, Item, Pieces, Prompt
 from app.llm.options import ProviderOptions
 from app.llm.vertex_access import Target, VertexAccess
 from app.llm.vertex_regions import Region, Regions
@@ -100,9 +100,9 @@ async def collect(model: Any, prompt: Prompt = PROMPT) -> tuple[list[Item], Mode
     return items, None
 
 
-def said(items: list[Item]) -> list[Piece]:
-    """All pieces, in order."""
-    return [piece for item in items if isinstance(item, list) for piece in item]
+def said(items: list[Item]) -> list[tuple[str, str]]:
+    """All pieces by kind, in order."""
+    return [(item.kind, text) for item in items if isinstance(item, Pieces) for text in item.texts]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -165,7 +165,7 @@ async def test_whole_after_the_end_marker() -> None:
         model = await open_vertex("late", fake)
         items, error = await collect(model)
         await model.close()
-    assert (items, error) == ([[Piece("answer", "all")], Finish("stop", play.VERSION)], None)
+    assert (items, error) == ([Pieces("answer", ["all"]), Finish("stop", play.VERSION)], None)
 
 
 async def test_what_is_too_large() -> None:
@@ -189,12 +189,12 @@ async def test_usage_and_thoughts() -> None:
         model = await open_vertex("5t-think2-fin2", fake)
         items, _ = await collect(model)
         await model.close()
-    assert [piece.kind for piece in said(items)] == ["thinking"] * 2 + ["answer"] * 3
+    assert [kind for kind, _ in said(items)] == ["thinking"] * 2 + ["answer"] * 3
     assert items[-2:] == [Usage(7, 5, 2, 2, source="reported"), Finish("length", "gemini-fake-001")]
 
 
 async def test_text_of_any_kind() -> None:
-    """A text may hold any character, many parts come as one list, and a message without text says nothing."""
+    """A text may hold any character, many parts come together, and a message without text says nothing."""
     play = fakes()
     odd = "NUL \0 lines \u2028\u2029\x85 \U0001f600 é"
     async with fake_vertex(odd=(play.say(), b"", play.say(odd, "", "x"), play.say(finish=1))) as fake:
@@ -202,7 +202,7 @@ async def test_text_of_any_kind() -> None:
         items, error = await collect(model, Prompt((Message("system", "\udfff"), Message("user", "a \ud800 b"))))
         await model.close()
     assert error is None
-    assert items[0] == [Piece("answer", odd), Piece("answer", "x")]
+    assert items[0] == Pieces("answer", [odd, "x"])
     assert fake.received[0].contents[0].parts[0].text == "a \ufffd b"
     assert fake.received[0].system_instruction.parts[0].text == "\ufffd"
 
@@ -282,7 +282,7 @@ async def test_a_burst_is_heard_to_its_end() -> None:
         items, error = await collect(model)
         await model.close()
     assert error is not None
-    assert [piece.text for piece in said(items)] == [f" w{index}" for index in range(2000)]
+    assert [text for _, text in said(items)] == [f" w{index}" for index in range(2000)]
 
 
 async def test_many_streams_on_one_line() -> None:
@@ -301,7 +301,7 @@ async def test_many_streams_on_one_line() -> None:
         answers = await asyncio.gather(*asking)
         assert fake.connections == 1
         await model.close()
-    assert all(error is None and "".join(p.text for p in said(items)) == "ab" for items, error in answers)
+    assert all(error is None and "".join(text for _, text in said(items)) == "ab" for items, error in answers)
 
 
 async def test_a_full_line_gets_a_sister() -> None:

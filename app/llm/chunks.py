@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -11,7 +10,7 @@ import msgspec
 from app.errors import ModelError
 from app.events import Usage
 from app.llm.failures import malformed, refused, reported
-from app.llm.model import Finish, Item, Piece
+from app.llm.model import Finish, Item, Kind, Pieces
 from app.llm.sse import Event
 
 
@@ -81,7 +80,6 @@ class Chunk(msgspec.Struct, gc=False):
 
 _decode: Final = msgspec.json.Decoder(Chunk).decode
 _decode_all: Final = msgspec.json.Decoder(list[Chunk]).decode
-_piece: Final = partial(tuple.__new__, Piece)  # its own constructor is a Python function, and there is one a delta
 _DONE: Final = b"[DONE]"
 _LENGTH: Final = frozenset({"length", "max_tokens", "model_length"})
 _FILTERED: Final = frozenset({"content_filter", "safety"})
@@ -182,18 +180,23 @@ class Reading:
         return self._finish is not None or self.failure is not None
 
     def take(self, events: list[Event]) -> list[Item]:
-        """What these events say: the pieces as one list, the usage if it is new, the finish."""
-        pieces: list[Piece] = []
+        """What these events say: the text, that of a kind together, the usage if it is new, the finish."""
+        told: list[Pieces] = []
         try:
             for (name, _), chunk in zip(events, decode_all(self._texts(events)), strict=False):
                 if chunk.error is not None or name == b"error":
                     raise reported(chunk.message if chunk.error is None else chunk.error, self._key)
-                self._take(chunk, pieces)
+                if chunk.usage is not None:
+                    self._usage = chunk.usage
+                if chunk.choices:
+                    self._take(chunk.choices[0], chunk.model, told)
+                elif chunk.message is not None:
+                    raise reported(chunk.message, self._key)
         except ModelError as error:
             self.ended = True
             if not self.settled:
                 self.failure = error
-        return self._items(pieces)
+        return [*told, *self._news()]
 
     def _texts(self, events: list[Event]) -> list[bytes]:
         """The data of the events before the end, if that is among them."""
@@ -214,32 +217,17 @@ class Reading:
             return []
         return self.take(events)
 
-    def _take(self, chunk: Chunk, pieces: list[Piece]) -> None:
-        if chunk.usage is not None:
-            self._usage = chunk.usage
-        if not chunk.choices:
-            if chunk.message is not None:
-                raise reported(chunk.message, self._key)
-            return
-        choice = chunk.choices[0]
+    def _take(self, choice: Choice, model: str | None, told: list[Pieces]) -> None:
         said = choice.delta or choice.message
         if said is not None:
-            thought = said.reasoning_content or said.reasoning
-            if said.content and not thought:
-                pieces.append(_piece(("answer", said.content)))
-            else:
-                self._say(said, thought, pieces)
+            if thought := said.reasoning_content or said.reasoning:
+                _tell(told, "thinking", thought)
+            if said.content:
+                _tell(told, "answer", said.content)
+            elif said.refusal:
+                self.failure = refused("refused")
         if choice.finish_reason:
-            self._end(choice.finish_reason.lower(), chunk.model)
-
-    def _say(self, said: Said, thought: str | None, pieces: list[Piece]) -> None:
-        """What is not the answer alone."""
-        if thought:
-            pieces.append(Piece("thinking", thought))
-        if said.content:
-            pieces.append(Piece("answer", said.content))
-        elif said.refusal:
-            self.failure = refused("refused")
+            self._end(choice.finish_reason.lower(), model)
 
     def _end(self, reason: str, model: str | None) -> None:
         """Note how the model ended. The usage may still follow, so that reading goes on."""
@@ -253,8 +241,9 @@ class Reading:
         elif self.failure is None and reason not in _ABANDONED:
             self._finish = "length" if reason in _LENGTH else "stop"
 
-    def _items(self, pieces: list[Piece]) -> list[Item]:
-        items: list[Item] = [pieces] if pieces else []
+    def _news(self) -> list[Item]:
+        """The usage and the finish, unless they were told."""
+        items: list[Item] = []
         if self._usage is not self._told_usage:
             if self._usage is not None and self._usage != self._told_usage:
                 items.append(self._usage.usage())
@@ -263,3 +252,11 @@ class Reading:
             self._told_finish = True
             items.append(Finish(self._finish, self._model))
         return items
+
+
+def _tell(told: list[Pieces], kind: Kind, text: str) -> None:
+    """One more piece, with those before it that are of its kind."""
+    if told and told[-1].kind == kind:
+        told[-1].texts.append(text)
+    else:
+        told.append(Pieces(kind, [text]))

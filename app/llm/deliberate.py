@@ -16,7 +16,7 @@ from msgspec import structs
 from app.errors import ModelError
 from app.events import Usage
 from app.llm.consensus import majority
-from app.llm.model import Finish, Item, LanguageModel, Piece, Prompt, Warming
+from app.llm.model import Finish, Item, LanguageModel, Pieces, Prompt, Warming
 
 FEWEST: Final = 2
 MOST: Final = 15
@@ -94,7 +94,7 @@ class Deliberate:
             while news.is_set() or not all(sample.over for sample in samples):
                 late = "" if await _heard(news, patience.until()) else _given_up(samples)
                 if text := _unshown(samples) + late:
-                    yield [Piece("thinking", text)]
+                    yield Pieces("thinking", [text])
                 if (total := _total([sample.usage for sample in samples])) != told:
                     told = total
                     yield total
@@ -176,11 +176,10 @@ def _note(sample: Sample, item: Item) -> None:
         sample.usage = item
     elif isinstance(item, Finish):
         sample.finish = item
-    elif isinstance(item, list):
-        for kind, text in item:
-            room = text[: MAX_SAMPLE_CHARS - len(sample.seen)]
-            sample.seen += room
-            sample.text += room if kind == "answer" else ""
+    elif isinstance(item, Pieces):
+        room = "".join(item.texts)[: MAX_SAMPLE_CHARS - len(sample.seen)]
+        sample.seen += room
+        sample.text += room if item.kind == "answer" else ""
 
 
 def _unshown(samples: Sequence[Sample]) -> str:
@@ -203,10 +202,10 @@ def _answer(whole: Sequence[Sample], asked: int) -> Iterator[Item]:
     """The share of the answer that stands, the answer word by word, and the end marker it had."""
     kept = majority([sample.text for sample in whole])
     few = f"Only {len(whole)} of {asked} samples came through.\n" if len(whole) < asked else ""
-    yield [Piece("thinking", f"{few}{kept.votes} of {len(whole)} samples agree.\n")]
+    yield Pieces("thinking", [f"{few}{kept.votes} of {len(whole)} samples agree.\n"])
     winner = whole[kept.index]
     for word in _WORD.findall(winner.text.strip()):
-        yield [Piece("answer", word)]
+        yield Pieces("answer", [word])
     if winner.finish is not None:
         yield winner.finish
 

@@ -14,7 +14,7 @@ from typing import Final
 
 from cachetools import LRUCache
 
-from app.llm.model import Attempt, Item, LanguageModel, Prompt
+from app.llm.model import Attempt, Item, LanguageModel, Pieces, Prompt
 from app.question import LaneName
 
 logger = logging.getLogger(__name__)
@@ -162,7 +162,7 @@ class _Attempt:
     async def _listen(self) -> None:
         async for item in self.stream:
             self.heard.append(item)
-            if isinstance(item, list) and not all(text.isspace() for _, text in item):
+            if isinstance(item, Pieces) and not all(map(str.isspace, item.texts)):
                 self.spoke = True
                 return
 

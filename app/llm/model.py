@@ -11,11 +11,11 @@ from app.question import Message
 Kind = Literal["answer", "thinking"]
 
 
-class Piece(NamedTuple):
-    """Some text as the model said it: part of the answer, or of the thinking before it."""
+class Pieces(NamedTuple):
+    """Some text in the pieces in which the model said it: part of the answer, or of the thinking before it."""
 
     kind: Kind
-    text: str
+    texts: list[str]
 
 
 class Finish(msgspec.Struct, frozen=True):
@@ -50,7 +50,7 @@ class Attempt(msgspec.Struct, frozen=True):
     number: int
 
 
-Item = list[Piece] | Usage | Finish | Attempt
+Item = Pieces | Usage | Finish | Attempt
 
 
 @runtime_checkable
@@ -65,10 +65,11 @@ class Warming(Protocol):
 class LanguageModel(Protocol):
     """A model that streams.
 
-    `ask` is an async generator. It yields what has arrived together as one list of pieces, a Usage whenever the model
-    reports one (the last one counts), an Attempt when the model is asked again, and a Finish once the model's own end
-    marker came; it may yield a Usage after that and then returns. It raises ModelError with a stable reason. Cancelling
-    the task that iterates it, or closing it, closes the upstream connection at once and leaves nothing behind.
+    `ask` is an async generator. It yields text of one kind that has arrived together as one item, a Usage whenever the
+    model reports one (the last one counts), an Attempt when the model is asked again, and a Finish once the model's own
+    end marker came; it may yield a Usage after that and then returns. It raises ModelError with a stable reason.
+    Cancelling the task that iterates it, or closing it, closes the upstream connection at once and leaves nothing
+    behind.
     """
 
     name: str

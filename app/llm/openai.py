@@ -1,6 +1,6 @@
 """A model behind any OpenAI-compatible endpoint: OpenAI, Gemini's compatible one, vLLM, Ollama, llama.cpp.
 
-The hot path of the product. What has arrived is read at once, cut into whole events and yielded as one list; there is
+The hot path of the product. What has arrived is read at once, cut into whole events and yielded together; there is
 no task, lock, log or timer per event. The lane above owns the clock: the only timeouts here are for connecting and
 for two reads that happen when the answer is already known.
 """

@@ -12,13 +12,14 @@ from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from itertools import cycle, islice
+from itertools import cycle, groupby, islice
+from operator import itemgetter
 from typing import Any, Final, Literal
 from urllib.parse import parse_qsl
 
 from app.errors import ModelError
 from app.events import Usage
-from app.llm.model import Finish, Item, LanguageModel, Piece, Prompt
+from app.llm.model import Finish, Item, Kind, LanguageModel, Pieces, Prompt
 from app.llm.options import ProviderOptions
 
 # What happens in place of the normal end, once every piece was said.
@@ -63,12 +64,12 @@ class Script:
     tokens: int | None = None
     hold: float = 5.0
 
-    def pieces(self, question: str) -> list[Piece]:
+    def words(self, question: str) -> list[tuple[Kind, str]]:
         """Everything that is said before the end, in order."""
         said = self.text if isinstance(self.text, tuple) else _words(self.text.replace("{question}", question))
         if self.tokens is not None:
             said = list(islice(cycle(said), self.tokens))
-        return [Piece("thinking", word) for word in _words(self.thought)] + [Piece("answer", word) for word in said]
+        return [("thinking", word) for word in _words(self.thought)] + [("answer", word) for word in said]
 
 
 SCRIPTS: Final[dict[str, Script]] = {
@@ -109,23 +110,23 @@ class ScriptedModel:
         self._threads: ThreadPoolExecutor | None = None
 
     async def ask(self, prompt: Prompt) -> AsyncGenerator[Item, None]:
-        """Play the script; pieces without a gap between them come as one list."""
+        """Play the script; words without a gap between them come together."""
         script = self._script
-        pieces = script.pieces(_question(prompt))
-        said = pieces[: prompt.max_output_tokens]
+        words = script.words(_question(prompt))
+        said = words[: prompt.max_output_tokens]
         await asyncio.sleep(script.first)
         for index, batch in enumerate(_batches(said, script.gap)):
             if index:
                 await asyncio.sleep(script.gap)
             yield batch
         if script.failure == "endless":
-            for batch in cycle(_batches(pieces * BATCH, script.gap)):
+            for batch in cycle(_batches(words * BATCH, script.gap)):
                 await asyncio.sleep(script.gap)
                 yield batch
         await self._fail()
         if script.failure is None:
             yield _usage(prompt, said)
-            yield Finish("stop" if len(said) == len(pieces) else "length", MODEL_VERSION)
+            yield Finish("stop" if len(said) == len(words) else "length", MODEL_VERSION)
 
     async def close(self) -> None:
         """Let blocked threads go."""
@@ -174,11 +175,11 @@ async def _ignore_cancellation(seconds: float) -> None:
         raise
 
 
-def _batches(pieces: list[Piece], gap: float) -> list[list[Piece]]:
-    """The pieces that come together: all of them, or each alone when there is a gap between them."""
-    if gap == 0:
-        return [pieces] if pieces else []
-    return [[piece] for piece in pieces]
+def _batches(said: list[tuple[Kind, str]], gap: float) -> list[Pieces]:
+    """The words that come together: all of a kind, or each alone when there is a gap between them."""
+    if gap > 0:
+        return [Pieces(kind, [word]) for kind, word in said]
+    return [Pieces(kind, [word for _, word in words]) for kind, words in groupby(said, itemgetter(0))]
 
 
 def _words(text: str) -> list[str]:
@@ -193,12 +194,12 @@ def _question(prompt: Prompt) -> str:
     return f"“{asked if len(asked) <= MAX_QUOTE_CHARS else asked[: MAX_QUOTE_CHARS - 1] + '…'}”"
 
 
-def _usage(prompt: Prompt, said: list[Piece]) -> Usage:
-    """A word counts as a token in the prompt, a piece in the answer."""
+def _usage(prompt: Prompt, said: list[tuple[Kind, str]]) -> Usage:
+    """A word counts as a token."""
     return Usage(
         input_tokens=sum(len(message.content.split()) for message in prompt.messages),
         output_tokens=len(said),
-        thinking_tokens=sum(piece.kind == "thinking" for piece in said),
+        thinking_tokens=sum(kind == "thinking" for kind, _ in said),
         source="reported",
     )
 

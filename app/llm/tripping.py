@@ -14,7 +14,7 @@ from typing import Final, Protocol
 
 from app.breaker import Limits, Windowed
 from app.errors import ModelError
-from app.events import LaneEnd
+from app.events import LaneEnd, Usage
 from app.llm.model import Item, LanguageModel, Prompt
 from app.question import LANES, LaneAsk, LaneName
 
@@ -232,4 +232,4 @@ def _resting(wait_s: float) -> ModelError:
 async def _refusal(error: ModelError) -> AsyncGenerator[Item, None]:
     """A stream that ends before it began."""
     raise error
-    yield []  # what makes it a stream
+    yield Usage()  # what makes it a stream

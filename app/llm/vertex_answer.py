@@ -1,10 +1,12 @@
 """Fold the messages of one answer of Vertex AI into items. They are plain protobuf messages, read as they are."""
 
+from itertools import groupby
+from operator import attrgetter
 from typing import Any, Final
 
 from app.errors import ModelError
 from app.events import Usage
-from app.llm.model import Finish, Item, Piece
+from app.llm.model import Finish, Item, Pieces
 from app.llm.vertex_failures import stopped, withheld
 
 _STOP: Final = 1
@@ -35,14 +37,14 @@ class Reading:
         self._told: Usage | None = None
 
     def take(self, message: Any) -> list[Item]:  # noqa: ANN401  # a protobuf message has no static type
-        """What a GenerateContentResponse says: pieces as one list, the usage if it is new, the finish."""
+        """What a GenerateContentResponse says: pieces of a kind together, the usage if it is new, the finish."""
         items: list[Item] = []
         reason = 0
         for candidate in message.candidates[:1]:  # we ask for one only
             reason = candidate.finish_reason
             parts = candidate.content.parts
-            if pieces := [Piece("thinking" if part.thought else "answer", part.text) for part in parts if part.text]:
-                items.append(pieces)
+            for thought, told in groupby((part for part in parts if part.text), attrgetter("thought")):
+                items.append(Pieces("thinking" if thought else "answer", [part.text for part in told]))
         if message.HasField("usage_metadata"):
             self._count(message.usage_metadata, items)
         if reason:

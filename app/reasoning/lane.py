@@ -6,13 +6,12 @@ cancels it, and whatever the task does afterwards (swallow the cancellation, go 
 
 import asyncio
 from contextlib import aclosing
-from typing import Final
 
 import msgspec
 
 from app.errors import ModelError, Outcome
 from app.events import LaneEnd, Usage, clean
-from app.llm.model import Attempt, Item, Kind, LanguageModel, Piece, Prompt
+from app.llm.model import Attempt, Item, Kind, LanguageModel, Pieces, Prompt
 from app.question import LaneAsk, LaneName
 from app.reasoning.run import Run
 from app.reasoning.verdict import LaneState
@@ -87,7 +86,7 @@ class Lane:
         return Prompt(messages, ask.max_output_tokens, ask.temperature, urgent=self.name == "fast", along=along)
 
     def _hear(self, item: Item) -> None:
-        if isinstance(item, list):
+        if isinstance(item, Pieces):
             self._say(item)
         elif isinstance(item, Usage):
             self._usage = item
@@ -98,36 +97,34 @@ class Lane:
             self._due = min(self._due, self._clock() + AFTER_FINISH_S)
             self._arm(self._due)
 
-    def _say(self, pieces: list[Piece]) -> None:
+    def _say(self, said: Pieces) -> None:
         """Note progress and pass the text on. White space is passed on, but is not a first token."""
-        said = _clean(pieces)
-        if not said:
+        kind, texts = said
+        whole = "".join(texts)
+        if not whole:
             return
-        for kind in _KINDS:
-            if texts := [text for its, text in said if its == kind]:
-                whole = "".join(texts)
-                self._said[kind] += whole.encode()
-                self._chars[kind] += len(whole)
-        self._pieces += len(said)
+        if not all(texts) or clean(whole) is not whole:  # to look at all of them at once is cheap
+            said = Pieces(kind, [clean(text) for text in texts if text])
+            whole = "".join(said.texts)
+        self._said[kind] += whole.encode()
+        self._chars[kind] += len(whole)
+        self._pieces += len(said.texts)
         now = self._clock()
-        if self._ttft is None:
-            self._look_for_first_token(said, now)
+        if self._ttft is None and not whole.isspace():
+            self._note_token(kind, now)
         if self._progress_at is not None:
             self._progress_at = now
         self._run.say(self.name, said)
         if self._pieces > MAX_LANE_PIECES or sum(self._chars.values()) > MAX_LANE_CHARS:
             raise ModelError("output_limit", "the model did not stop talking", outcome="incomplete")
 
-    def _look_for_first_token(self, said: list[Piece], now: float) -> None:
+    def _note_token(self, kind: Kind, now: float) -> None:
         """Thinking is progress; only text of the answer is a first token."""
-        for kind, text in said:
-            if not text.isspace():
-                if self._progress_at is None:
-                    self._arm(now + self._ask.idle_timeout_s)  # may be less than what was left for the first token
-                self._progress_at = now
-                if kind == "answer":
-                    self._ttft = now - self._started
-                    return
+        if self._progress_at is None:
+            self._arm(now + self._ask.idle_timeout_s)  # may be less than what was left for the first token
+            self._progress_at = now
+        if kind == "answer":
+            self._ttft = now - self._started
 
     def _conclude(self) -> None:
         """The model's stream is over: judge what it was."""
@@ -246,18 +243,6 @@ _TIMEOUTS = {
     "lane_timeout": "the lane's time was up",
     "deadline": "the run's deadline was reached",
 }
-
-
-_KINDS: Final[tuple[Kind, ...]] = ("answer", "thinking")
-
-
-def _clean(pieces: list[Piece]) -> list[Piece]:
-    """The pieces with some text, fit for the log; looking at all of them at once is what makes the usual case cheap."""
-    texts = [text for _, text in pieces]
-    whole = "".join(texts)
-    if all(texts) and clean(whole) is whole:
-        return pieces
-    return [Piece(kind, clean(text)) for kind, text in pieces if text]
 
 
 def _tokens(chars: int) -> int:

@@ -1,11 +1,11 @@
 """A run that is conducted here: its log, whom it belongs to, and the one request to stop it. Only its race appends."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from app.errors import TandemError
 from app.events import FOLLOWS, NAMES, Payload, delta_frames, frame
-from app.llm.model import Along, Piece
+from app.llm.model import Along, Pieces
 from app.question import Caller, LaneName, Question
 from app.reasoning.log import Log, Reader, Source
 from app.reasoning.verdict import Cause
@@ -31,7 +31,7 @@ class Run(Log):
         self.stopping: asyncio.Future[Cause] = self.loop.create_future()
         self._outlives_readers = question.on_disconnect == "finish"
         self._last: str | None = None
-        self._held: list[tuple[LaneName, list[Piece]]] = []
+        self._held: list[tuple[LaneName, Pieces]] = []
         self._absence: asyncio.TimerHandle | None = None
 
     # -- writing: the race alone
@@ -51,13 +51,13 @@ class Run(Log):
             self._close()
         self._wake()
 
-    def say(self, lane: LaneName, pieces: Sequence[Piece]) -> None:
+    def say(self, lane: LaneName, pieces: Pieces) -> None:
         """Append deltas that arrived together, one event each; held back until `start` is there."""
         if self._last is None:
-            self._held.append((lane, list(pieces)))
+            self._held.append((lane, pieces))
             return
         self._expect("delta")
-        block = delta_frames(self.run_id, len(self), lane, pieces)
+        block = delta_frames(self.run_id, len(self), lane, *pieces)
         self._push("".join(block).encode("ascii"), map(len, block))
         self._last = "delta"
         self._wake()

@@ -10,7 +10,7 @@ from app.commands.checks.finding import Finding, timed
 from app.commands.checks.machine import reachable
 from app.errors import ModelError, StartupError, TandemError
 from app.llm.catalogue import Catalogue
-from app.llm.model import Piece, Prompt, Warming
+from app.llm.model import Pieces, Prompt, Warming
 from app.question import LaneName, Message
 from app.record.prices import UNLISTED
 from app.settings import Settings
@@ -60,7 +60,7 @@ async def _asked(catalogue: Catalogue, lane: LaneName, name: str, *, live: bool)
                     await model.warm()
                 async with aclosing(model.ask(Prompt(QUESTION, 1, urgent=lane == "fast"))) as stream:
                     async for item in stream:
-                        if isinstance(item, list) and any(isinstance(piece, Piece) for piece in item):
+                        if isinstance(item, Pieces):
                             break
     except ModelError as error:
         return Finding(check, "mend", f"{name}: {error.message}", f"RUNBOOK.md, reason `{error.reason}`", ms())
