@@ -33,7 +33,7 @@ class Meters:
         self._codes = Codes()
         self.in_flight: dict[tuple[str, ...], int] = {}
         self.tallies = Tallies(clock)
-        count, times = self.tallies.count, self.tallies.times
+        count, times, self._turn = self.tallies.count, self.tallies.times, self.tallies.windows.turn
         self._requests = count("http_requests_total", "Requests that ended.", *_REQUEST)
         self._request_s = times("http_request_duration_seconds", "To the end of the answer.", _REQUEST[:2], REQUEST_S)
         self._questions = count("tandem_questions_total", "Questions accepted, by what answers them.", "source")
@@ -63,15 +63,18 @@ class Meters:
         """It is over; status is None when the client left before it had one."""
         method, told = method_label(method), status_label(status)
         self.in_flight[method, route] -= 1
+        self._turn()
         self._requests.cell(method, route, told).add()
         self._request_s.cell(method, route).observe(seconds * 1000)
 
     def asked(self, source: str) -> None:
         """A question was accepted: `live`, `attached` or `cache`."""
+        self._turn()
         self._questions.cell(source).add()
 
     def refused(self, code: str, status: int) -> None:
         """A request was refused."""
+        self._turn()
         told = self._codes.label(code)
         self._refusals.cell(told).add()
         if status >= 500:
@@ -81,6 +84,7 @@ class Meters:
 
     def keep(self, closing: Closing, key: Key) -> None:  # noqa: ARG002  # as Keep in reasoning/runs.py has it
         """A run has ended."""
+        self._turn()
         opening, status = closing.opening, closing.status
         policy, source = opening.question.policy, opening.source
         self._runs.cell(status, policy, source).add()

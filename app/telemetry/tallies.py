@@ -36,17 +36,17 @@ class Family(Protocol):
 class Cell:
     """One series of a counter, in whole units of `scale`."""
 
-    __slots__ = ("_code", "_windows", "value")
+    __slots__ = ("_code", "_slot", "value")
 
-    def __init__(self, windows: Windows, code: int) -> None:
-        self._windows = windows
+    def __init__(self, slot: dict[int, int], code: int) -> None:
+        self._slot = slot
         self._code = code
         self.value = 0
 
     def add(self, count: int = 1) -> None:
         """So many more."""
         self.value += count
-        self._windows.add(self._code, count)
+        self._slot[self._code] += count
 
 
 class Count:
@@ -63,7 +63,7 @@ class Count:
         cell = self._cells.get(labels)
         if cell is None:
             code = self._tallies.series.code(self._about.name, *labels)
-            cell = self._cells[labels] = Cell(self._tallies.windows, code)
+            cell = self._cells[labels] = Cell(self._tallies.windows.open, code)
         return cell
 
     def copied(self) -> Metric:
@@ -77,11 +77,11 @@ class Count:
 class TimesCell:
     """One series of a histogram."""
 
-    __slots__ = ("_bounds", "_code", "_windows", "counts", "sum_ms")
+    __slots__ = ("_bounds", "_code", "_slot", "counts", "sum_ms")
 
-    def __init__(self, bounds: Sequence[float], windows: Windows, code: int) -> None:
+    def __init__(self, bounds: Sequence[float], slot: dict[int, int], code: int) -> None:
         self._bounds = bounds
-        self._windows = windows
+        self._slot = slot
         self._code = code
         self.counts = [0] * (len(bounds) + 1)
         self.sum_ms = 0.0
@@ -90,7 +90,7 @@ class TimesCell:
         """One more time, in milliseconds."""
         self.counts[bisect_left(self._bounds, ms)] += 1
         self.sum_ms += ms
-        self._windows.add(self._code + bucket_of(ms))
+        self._slot[self._code + bucket_of(ms)] += 1
 
 
 class Times:
@@ -108,7 +108,7 @@ class Times:
         cell = self._cells.get(labels)
         if cell is None:
             code = self._tallies.series.code(self._about.name, *labels)
-            cell = self._cells[labels] = TimesCell(self._bounds, self._tallies.windows, code)
+            cell = self._cells[labels] = TimesCell(self._bounds, self._tallies.windows.open, code)
         return cell
 
     def copied(self) -> Metric:
@@ -129,7 +129,10 @@ class About(NamedTuple):
 
 
 class Tallies:
-    """Makes counters and histograms, and knows all of them. clock: monotonic, in seconds."""
+    """Makes counters and histograms, and knows all of them. clock: monotonic, in seconds.
+
+    Who counts at some moment says `windows.turn` first, once for all that is counted then.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.windows = Windows(clock)

@@ -8,7 +8,7 @@ looks at no slot but the unfinished ones.
 import time
 from array import array
 from bisect import bisect_left
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import accumulate
@@ -30,13 +30,14 @@ _Slot = tuple["array[int]", "array[int]"]  # codes and their counts: a tenth of 
 class _Ring:
     slot_s: int
     slots: int
-    open: dict[int, int] = field(default_factory=dict)  # the slot that is not over
+    open: defaultdict[int, int] = field(default_factory=lambda: defaultdict(int))  # the slot that is not over
     _over: deque[_Slot] = field(default_factory=deque)
     _sum: Counter[int] = field(default_factory=Counter)  # of all that are over
 
     def turn(self) -> dict[int, int]:
         """The open slot is over; what was in it."""
-        ended, self.open = self.open, {}
+        ended = self.open.copy()
+        self.open.clear()
         self._over.append((array("Q", ended), array("Q", ended.values())))
         self._sum.update(ended)
         if len(self._over) >= self.slots:
@@ -54,27 +55,28 @@ class _Ring:
 
 
 class Windows:
-    """Counts by code. Belongs to one event loop; clock is monotonic, in seconds."""
+    """Counts by code. Belongs to one event loop; clock is monotonic, in seconds.
+
+    open: the slot of now, the same dict for good. Who counts calls `turn` and then adds to it what there is to count.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._began = clock()
         self._rings = {span: _Ring(*shape) for span, shape in _RINGS.items()}
         self._finest = self._rings["5m"]
+        self.open = self._finest.open
         self._tick = 0  # the slots of the finest ring that are over
         self._due = self._began + _FINEST_S
 
-    def add(self, code: int, count: int = 1) -> None:
-        """So many more of that."""
+    def turn(self) -> None:
+        """End the slots that are over."""
         if self._clock() >= self._due:
             self._turn()
-        slot = self._finest.open
-        slot[code] = slot.get(code, 0) + count
 
     def counts(self, span: Span) -> Counter[int]:
         """What there was within the span."""
-        if self._clock() >= self._due:
-            self._turn()
+        self.turn()
         counts = self._rings[span].counts()
         for finer in SPANS[: SPANS.index(span)]:
             counts.update(self._rings[finer].open)
@@ -87,10 +89,12 @@ class Windows:
         return min(since, slot_s * (slots - 1) + since % slot_s)
 
     def _turn(self) -> None:
-        """End the slots that are over; after more than a day there is nothing left."""
+        """The same, knowing that there are some; after more than a day there is nothing left."""
         tick = int((self._clock() - self._began) // _FINEST_S)
         if (tick - self._tick) * _FINEST_S > 2 * _LONGEST_S:
             self._rings = {span: _Ring(*shape) for span, shape in _RINGS.items()}
+            self.open.clear()
+            self._rings["5m"].open = self.open
             self._finest, self._tick = self._rings["5m"], tick
         while self._tick < tick:
             self._tick += 1
@@ -103,7 +107,7 @@ class Windows:
         for span in SPANS[1:]:
             ring = self._rings[span]
             for code, count in ended.items():
-                ring.open[code] = ring.open.get(code, 0) + count
+                ring.open[code] += count
             if at_s % ring.slot_s:
                 return
             ended = ring.turn()
