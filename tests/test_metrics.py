@@ -214,8 +214,8 @@ class Late:
 def test_hostile_labels_are_escaped() -> None:
     """A label with quotes, line ends and backslashes in it reads back as it was."""
     tallies = Tallies()
-    tallies.count("a_total", "A.", "model").cell(HOSTILE).add(3)
-    tallies.times("b_seconds", "B.", ("model",), (0.1, 1.0)).cell(HOSTILE).observe(500)
+    tallies.count("a_total", "A.", "model")[(HOSTILE,)].add(3)
+    tallies.times("b_seconds", "B.", ("model",), (0.1, 1.0))[(HOSTILE,)].observe(500)
     samples = read(written(tallies.families))
     assert samples["a_total", frozenset({("model", HOSTILE)})] == 3
     assert of(samples, "b_seconds_bucket", le="0.1") == 0

@@ -50,7 +50,7 @@ class Meters:
         self._cost = count("tandem_cost_usd_total", "US dollars, as far as known.", *_LANE, scale=NANO)
         self._unpriced = count("tandem_unpriced_lanes_total", "Lanes that used tokens at an unknown price.", *_LANE)
         for labels in ((status, policy, source) for status in _STATUSES for policy in policies for source in _SOURCES):
-            self._runs.cell(*labels)  # at 0, so that a first failure is a rise
+            _ = self._runs[labels]  # at 0, so that a first failure is a rise
 
     # -- at the edge
 
@@ -64,21 +64,21 @@ class Meters:
         method, told = method_label(method), status_label(status)
         self.in_flight[method, route] -= 1
         self._turn()
-        self._requests.cell(method, route, told).add()
-        self._request_s.cell(method, route).observe(seconds * 1000)
+        self._requests[method, route, told].add()
+        self._request_s[method, route].observe(seconds * 1000)
 
     def asked(self, source: str) -> None:
         """A question was accepted: `live`, `attached` or `cache`."""
         self._turn()
-        self._questions.cell(source).add()
+        self._questions[(source,)].add()
 
     def refused(self, code: str, status: int) -> None:
         """A request was refused."""
         self._turn()
         told = self._codes.label(code)
-        self._refusals.cell(told).add()
+        self._refusals[(told,)].add()
         if status >= 500:
-            self._errors.cell("request", told).add()
+            self._errors["request", told].add()
 
     # -- at the end of a run
 
@@ -87,11 +87,11 @@ class Meters:
         self._turn()
         opening, status = closing.opening, closing.status
         policy, source = opening.question.policy, opening.source
-        self._runs.cell(status, policy, source).add()
+        self._runs[status, policy, source].add()
         if status in _BROKEN:
-            self._errors.cell("run", self._codes.label(closing.reason)).add()
+            self._errors["run", self._codes.label(closing.reason)].add()
         if closing.latency_ms is not None and status not in _UNTIMED:
-            self._run_s.cell(policy, source).observe(closing.latency_ms)
+            self._run_s[policy, source].observe(closing.latency_ms)
         self._count_events(closing)
         if source == "live":  # a replay's lanes asked no model
             for lane in LANES:
@@ -107,26 +107,26 @@ class Meters:
         named = {"start": 1, "delta": deltas, "preliminary": shown, "lane_end": ends, "final": final, "done": 1}
         for event, count in named.items():
             if count:
-                self._events.cell(event).add(count)
+                self._events[(event,)].add(count)
 
     def _lane(self, lane: tuple[str, str, str], end: LaneEnd) -> None:
         reason = self._codes.label(end.reason)
-        self._outcomes.cell(*lane, end.outcome, reason).add()
+        self._outcomes[*lane, end.outcome, reason].add()
         if end.ttft_ms is not None:
-            self._first_s.cell(*lane).observe(end.ttft_ms)
+            self._first_s[lane].observe(end.ttft_ms)
         if end.outcome in _TIMED:
-            self._lane_s.cell(*lane).observe(end.latency_ms)
+            self._lane_s[lane].observe(end.latency_ms)
         if end.outcome == "timeout":
-            self._timeouts.cell(lane[0], reason).add()
+            self._timeouts[lane[0], reason].add()
         usage = end.usage
         counts = (usage.input_tokens, usage.output_tokens, usage.thinking_tokens, usage.cached_tokens)
         for kind, count in zip(_TOKENS, counts, strict=True):
             if count:
-                self._tokens.cell(*lane, kind).add(count)
+                self._tokens[*lane, kind].add(count)
         if end.cost_usd is not None:
-            self._cost.cell(*lane).add(round(end.cost_usd / NANO))
+            self._cost[lane].add(round(end.cost_usd / NANO))
         elif usage.source != "unknown":
-            self._unpriced.cell(*lane).add()
+            self._unpriced[lane].add()
 
     # -- told
 

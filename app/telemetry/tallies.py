@@ -49,27 +49,24 @@ class Cell:
         self._slot[self._code] += count
 
 
-class Count:
-    """A counter."""
+class Count(dict[Labels, Cell]):
+    """A counter: its series by their labels, each made when it is first named."""
 
     def __init__(self, tallies: "Tallies", about: "About", scale: float) -> None:
         self._tallies = tallies
         self._about = about
         self._scale = scale
-        self._cells: dict[Labels, Cell] = {}
 
-    def cell(self, *labels: str) -> Cell:
-        """The one with these labels."""
-        cell = self._cells.get(labels)
-        if cell is None:
-            code = self._tallies.series.code(self._about.name, *labels)
-            cell = self._cells[labels] = Cell(self._tallies.windows.open, code)
-        return cell
+    def __missing__(self, labels: Labels) -> Cell:
+        """A new one."""
+        code = self._tallies.series.code(self._about.name, *labels)
+        made = self[labels] = Cell(self._tallies.windows.open, code)
+        return made
 
     def copied(self) -> Metric:
         """As Family has it."""
         family = CounterMetricFamily(self._about.name, self._about.words, labels=self._about.labels)
-        for labels, cell in self._cells.items():
+        for labels, cell in self.items():
             family.add_metric(labels, cell.value * self._scale)
         return family
 
@@ -93,28 +90,25 @@ class TimesCell:
         self._slot[self._code + bucket_of(ms)] += 1
 
 
-class Times:
-    """A histogram with these upper bounds in seconds, ascending."""
+class Times(dict[Labels, TimesCell]):
+    """A histogram with these upper bounds in seconds, ascending; otherwise as Count."""
 
     def __init__(self, tallies: "Tallies", about: "About", bounds: Sequence[float]) -> None:
         self._tallies = tallies
         self._about = about
         self._bounds = [bound * 1000 for bound in bounds]
         self._told = [*map(str, bounds), "+Inf"]
-        self._cells: dict[Labels, TimesCell] = {}
 
-    def cell(self, *labels: str) -> TimesCell:
-        """The one with these labels."""
-        cell = self._cells.get(labels)
-        if cell is None:
-            code = self._tallies.series.code(self._about.name, *labels)
-            cell = self._cells[labels] = TimesCell(self._bounds, self._tallies.windows.open, code)
-        return cell
+    def __missing__(self, labels: Labels) -> TimesCell:
+        """A new one."""
+        code = self._tallies.series.code(self._about.name, *labels)
+        made = self[labels] = TimesCell(self._bounds, self._tallies.windows.open, code)
+        return made
 
     def copied(self) -> Metric:
         """As Family has it."""
         family = HistogramMetricFamily(self._about.name, self._about.words, labels=self._about.labels)
-        for labels, cell in self._cells.items():
+        for labels, cell in self.items():
             buckets = [*zip(self._told, accumulate(cell.counts), strict=True)]
             family.add_metric(labels, buckets, cell.sum_ms / 1000)
         return family
