@@ -162,11 +162,26 @@ class Reading:
     ended: nothing more is to be read. failure: to be raised when everything was handed out.
     """
 
-    __slots__ = ("_finish", "_key", "_model", "_told_finish", "_told_usage", "_usage", "ended", "failure")
+    __slots__ = (
+        "_finish",
+        "_items",
+        "_key",
+        "_kind",
+        "_model",
+        "_texts",
+        "_told_finish",
+        "_told_usage",
+        "_usage",
+        "ended",
+        "failure",
+    )
 
     def __init__(self, key: str | None = None) -> None:
         self.ended = False
         self.failure: ModelError | None = None
+        self._items: list[Item] = []  # of one read
+        self._kind: Kind | None = None  # of the last piece among them
+        self._texts: list[str] = []  # that came with it
         self._key = key
         self._model: str | None = None
         self._usage: Tokens | None = None
@@ -181,24 +196,25 @@ class Reading:
 
     def take(self, events: list[Event]) -> list[Item]:
         """What these events say: the text, that of a kind together, the usage if it is new, the finish."""
-        told: list[Pieces] = []
+        self._items, self._kind = [], None
         try:
-            for (name, _), chunk in zip(events, decode_all(self._texts(events)), strict=False):
+            for (name, _), chunk in zip(events, decode_all(self._before_end(events)), strict=False):
                 if chunk.error is not None or name == b"error":
                     raise reported(chunk.message if chunk.error is None else chunk.error, self._key)
                 if chunk.usage is not None:
                     self._usage = chunk.usage
                 if chunk.choices:
-                    self._take(chunk.choices[0], chunk.model, told)
+                    self._take(chunk.choices[0], chunk.model)
                 elif chunk.message is not None:
                     raise reported(chunk.message, self._key)
         except ModelError as error:
             self.ended = True
             if not self.settled:
                 self.failure = error
-        return [*told, *self._news()]
+        self._count()
+        return self._items
 
-    def _texts(self, events: list[Event]) -> list[bytes]:
+    def _before_end(self, events: list[Event]) -> list[bytes]:
         """The data of the events before the end, if that is among them."""
         texts = [data for _, data in events]
         if _DONE in texts:
@@ -217,17 +233,24 @@ class Reading:
             return []
         return self.take(events)
 
-    def _take(self, choice: Choice, model: str | None, told: list[Pieces]) -> None:
+    def _take(self, choice: Choice, model: str | None) -> None:
         said = choice.delta or choice.message
         if said is not None:
             if thought := said.reasoning_content or said.reasoning:
-                _tell(told, "thinking", thought)
+                self._tell("thinking", thought)
             if said.content:
-                _tell(told, "answer", said.content)
+                self._tell("answer", said.content)
             elif said.refusal:
                 self.failure = refused("refused")
         if choice.finish_reason:
             self._end(choice.finish_reason.lower(), model)
+
+    def _tell(self, kind: Kind, text: str) -> None:
+        """One more piece, together with those right before it that are of its kind."""
+        if kind != self._kind:
+            self._kind, self._texts = kind, []
+            self._items.append(Pieces(kind, self._texts))
+        self._texts.append(text)
 
     def _end(self, reason: str, model: str | None) -> None:
         """Note how the model ended. The usage may still follow, so that reading goes on."""
@@ -241,22 +264,12 @@ class Reading:
         elif self.failure is None and reason not in _ABANDONED:
             self._finish = "length" if reason in _LENGTH else "stop"
 
-    def _news(self) -> list[Item]:
-        """The usage and the finish, unless they were told."""
-        items: list[Item] = []
+    def _count(self) -> None:
+        """Tell the usage and the finish, unless they were told."""
         if self._usage is not self._told_usage:
             if self._usage is not None and self._usage != self._told_usage:
-                items.append(self._usage.usage())
+                self._items.append(self._usage.usage())
             self._told_usage = self._usage
         if self._finish is not None and not self._told_finish:
             self._told_finish = True
-            items.append(Finish(self._finish, self._model))
-        return items
-
-
-def _tell(told: list[Pieces], kind: Kind, text: str) -> None:
-    """One more piece, with those before it that are of its kind."""
-    if told and told[-1].kind == kind:
-        told[-1].texts.append(text)
-    else:
-        told.append(Pieces(kind, [text]))
+            self._items.append(Finish(self._finish, self._model))
