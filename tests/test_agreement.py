@@ -158,7 +158,7 @@ def test_an_answer_agrees_with_itself() -> None:
     assert [text for text in texts if verdict(text, text) != ("agree", "exact")] == []
 
 
-@rows("mark", ["\x00", "a\ud800", "1e999999999", "9" * 5000, "1" + ",1" * 5000, "=" * 5000])
+@rows("mark", ["\x00", "a\ud800", "ye\u017f.", "1e999999999", "9" * 5000, "1" + ",1" * 5000, "=" * 5000])
 def test_nothing_breaks_it(mark: str) -> None:
     """No text raises, however odd."""
     assert verdict(mark, "42")[0] in ("unknown", "disagree")

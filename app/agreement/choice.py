@@ -54,6 +54,8 @@ _POLAR_HEAD: Final = re.compile(
     r"(?=[.,;:!。、,\u2013\u2014\n]|\s+[-\u2013\u2014]|\s*$|\s+because)",
     re.IGNORECASE,
 )
+_BEGINNING: Final = re.compile(r"[\W_]*([^\W_]+)([*_`]?)")  # the first word, unless marks part it
+_POLAR_WORDS: Final = frozenset({*_POLAR, "the", "final", "answer"})
 _DOUBTS: Final = re.compile(
     r"\b(?:yes|no|but|however|although|though|unless|except|if|depend\w*|sometimes|partly|partially|mostly|technically|usually"
     r"|maybe|perhaps|wait|actually|always|only|not sure|aber|mais|pero|однако|но)\b|但|ただし",
@@ -110,8 +112,11 @@ def same_choice(one: Choice, other: Choice) -> bool | None:
 
 def polar(text: str) -> Polar | None:
     """The yes or no that the text begins with; None when it does not, or goes on to qualify it."""
+    first = _BEGINNING.match(text, 0, 80)
+    if first is None or (first[1].lower() not in _POLAR_WORDS and not first[2]):
+        return None
     head = _POLAR_HEAD.match(text[:80].translate(_MARKS))
-    if not head:
+    if head is None or head[1].lower() not in _POLAR:  # an old s or a dotted I has no lower case of ours
         return None
     word = head[1].lower()
     beside = text.translate(_MARKS)[head.end() :].strip(" .,;:!-\n。、\u2013\u2014")

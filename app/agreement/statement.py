@@ -26,6 +26,7 @@ _TEX: Final = (
 )
 _MATHS: Final = re.compile(r"(?<![\w$])\$([-+]?\d[\d.,/]*)\$(?!\d)")
 _BOUNDARY: Final = re.compile(r"[.!?。\n](?:\s+|(?<=\n))")
+_BREAKS: Final = (". ", "! ", "? ", "\n", "。")
 _ABBREVIATED: Final = re.compile(r"(?:\bapprox|\be\.g|\bi\.e|\b[Nn]o|\bca|\bvs)\.\s$")
 _CLOSER: Final = re.compile(r"\W*(?:i hope (?:this|that) helps|hope this helps|let me know if)\b", re.IGNORECASE)
 _BULLET: Final = re.compile(r"^\s*(?:[*•]|-(?!\s*\d))\s+")
@@ -67,7 +68,6 @@ _QUALIFIER: Final = re.compile(
 _RATE: Final = re.compile(r"\W{0,2}(?:[^\W\d_]+)?(?:/|\s*per\s+)([^\W\d_]+)")
 _UNTIL: Final = re.compile(r"\b(before|after|since|until|till|by|from|vor|nach|seit|bis)\W*$", re.IGNORECASE)
 _JOINED: Final = re.compile(r"\W{0,3}(?:[^\W\d_]+\s+)?(?:and|or|to|und|et|y|[-–,&])\s*[$€£]?\d")  # noqa: RUF001
-
 _AND_BEFORE: Final = re.compile(r"\d(?:\W{0,2}\s[^\W\d_]+)?\s*(?:,|&|\b(?:and|or|to|und|et|y))\s+(?:and\s+)?\S?$")
 
 Strength = Literal["marked", "derived", "told"]
@@ -134,7 +134,7 @@ def _last_break(tail: str) -> int:
     """Where the last sentence begins, or the one before a closing phrase: one look is cheaper than a split."""
     end = len(tail) - 1
     for _ in range(2):
-        end = max(0, *[tail.rfind(mark, 0, end) for mark in (". ", "! ", "? ", "\n", "。")])
+        end = max([0, *(tail.rfind(mark, 0, end) for mark in _BREAKS if mark[0] in tail)])
     return end
 
 

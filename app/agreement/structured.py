@@ -5,6 +5,8 @@ import re
 from decimal import Decimal
 from typing import Final
 
+from app.agreement.words import has_fence
+
 _FENCED: Final = re.compile(r"```(?:json|JSON)?[^\S\n]*\n(.*?)\n?\s*```", re.DOTALL)
 _PROSE_MAX: Final = 200  # characters around a fenced block that may introduce it
 _NAME_MAX: Final = 3  # words of a string that names something; a longer one is prose
@@ -17,8 +19,7 @@ class _Unclear(ValueError):
 def structure(text: str) -> object:
     """The JSON object or array that the text is; None when it is none."""
     body = text.strip()
-    fence = body.find("```")
-    if fence >= 0:
+    if has_fence(body):
         blocks = _FENCED.findall(body)
         if len(blocks) != 1 or body.count("```") != 2 or len(body) - len(blocks[0]) > _PROSE_MAX:
             return None
