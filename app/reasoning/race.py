@@ -8,11 +8,9 @@ the outcome down within 500 ms and say `done`.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-
-from msgspec.structs import astuple
 
 from app.agreement import compare
 from app.events import Agreement, AuditState, Change, Done, FinalAnswer, LaneEnd, Preliminary, Start, Usage
@@ -219,13 +217,16 @@ def total(*usages: Usage) -> Usage:
     known = [usage for usage in usages if usage.source != "unknown"]
     if not known:
         return Usage()
-    counts = zip(*(astuple(usage)[:-1] for usage in known), strict=True)  # of each kind; the source stands last
-    given, made, thought, cached = map(_added, counts)
+    given = made = thought = cached = None
+    for usage in known:
+        given = _added(given, usage.input_tokens)
+        made = _added(made, usage.output_tokens)
+        thought = _added(thought, usage.thinking_tokens)
+        cached = _added(cached, usage.cached_tokens)
     source = min((usage.source for usage in usages), key=("unknown", "estimated", "reported").index)
     return Usage(given, made, thought, cached, "estimated" if source == "unknown" else source)
 
 
-def _added(counts: Iterable[int | None]) -> int | None:
+def _added(one: int | None, other: int | None) -> int | None:
     """The sum of the known ones; None of none."""
-    known = [count for count in counts if count is not None]
-    return sum(known) if known else None
+    return one if other is None else (one or 0) + other
