@@ -3,7 +3,6 @@
 import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final
 
@@ -102,13 +101,14 @@ class Catalogue:
     async def ask(self, lane: LaneName, name: str, prompt: Prompt) -> AsyncGenerator[Item, None]:
         """The stream of a model, which stays open as long as it is heard."""
         opened = self._opened(lane, name)
+        stream = opened.model.ask(prompt)
         opened.asked += 1
         try:
-            async with aclosing(opened.model.ask(prompt)) as stream:
-                async for item in stream:
-                    yield item
+            async for item in stream:
+                yield item
         finally:
             opened.asked -= 1
+            await stream.aclose()
 
     async def close(self) -> None:
         """Close every model that was opened, wrapped ones by themselves."""

@@ -5,7 +5,6 @@ cancels it, and whatever the task does afterwards (swallow the cancellation, go 
 """
 
 import asyncio
-from contextlib import aclosing
 
 import msgspec
 
@@ -62,7 +61,8 @@ class Lane:
         """Iterate the model to its end; every way out of here ends the lane."""
         heard = 0
         try:
-            async with aclosing(self._model.ask(self._prompt())) as stream:
+            stream = self._model.ask(self._prompt())
+            try:
                 async for item in stream:
                     if self.ended.done():
                         return
@@ -70,6 +70,8 @@ class Lane:
                     heard += 1
                     if heard % BURST == 0:
                         await asyncio.sleep(0)  # a model that never waits must not keep the loop, nor our timers
+            finally:
+                await stream.aclose()
             self._conclude()
         except ModelError as error:
             if self.finish_reason is not None:
