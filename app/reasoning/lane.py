@@ -32,19 +32,21 @@ class Lane:
     ) -> None:
         self.name = name
         self.ended: asyncio.Future[LaneEnd] = run.loop.create_future()
-        self.ended_at: float | None = None
+        self.ended_at = 0.0  # by the loop's clock; 0 while it runs
         self.finish_reason: str | None = None
         self.cost_nano: int | None = None
         self._run = run
         self._model = model
         self._tariff = tariff
-        self._ask: LaneAsk = run.question.lane(name)
+        self.ask: LaneAsk = run.question.lane(name)
         self._clock = run.loop.time
         self._started = self._clock()
         self._progress_at: float | None = None
         self._ttft: float | None = None
-        self._due = min(self._started + self._ask.timeout_s, deadline)
-        self._due_reason = "deadline" if deadline <= self._started + self._ask.timeout_s else "lane_timeout"
+        self._due = self._started + self.ask.timeout_s
+        self._due_reason = "lane_timeout"
+        if deadline <= self._due:
+            self._due, self._due_reason = deadline, "deadline"
         self._said: dict[Kind, bytearray] = {"answer": bytearray(), "thinking": bytearray()}  # a third of a list's size
         self._chars: dict[Kind, int] = {"answer": 0, "thinking": 0}
         self._pieces = 0
@@ -84,7 +86,7 @@ class Lane:
 
     def _prompt(self) -> Prompt:
         messages, along = self._run.question.messages, self._run.along.get(self.name, ())
-        ask = self._ask
+        ask = self.ask
         return Prompt(messages, ask.max_output_tokens, ask.temperature, urgent=self.name == "fast", along=along)
 
     def _hear(self, item: Item) -> None:
@@ -123,7 +125,7 @@ class Lane:
     def _note_token(self, kind: Kind, now: float) -> None:
         """Thinking is progress; only text of the answer is a first token."""
         if self._progress_at is None:
-            self._arm(now + self._ask.idle_timeout_s)  # may be less than what was left for the first token
+            self._arm(now + self.ask.idle_timeout_s)  # may be less than what was left for the first token
             self._progress_at = now
         if kind == "answer":
             self._ttft = now - self._started
@@ -145,7 +147,7 @@ class Lane:
         self._timer = None
         if self.ended.done():
             return
-        silence = self._ask.first_token_timeout_s if self._progress_at is None else self._ask.idle_timeout_s
+        silence = self.ask.first_token_timeout_s if self._progress_at is None else self.ask.idle_timeout_s
         quiet_due = (self._progress_at or self._started) + silence
         due = min(self._due, quiet_due)
         if self._clock() < due:
@@ -173,7 +175,7 @@ class Lane:
             return
         if self._timer is not None:
             self._timer.cancel()
-        latency = self._clock() - self._started
+        self.ended_at = self._clock()
         usage = self._counted()
         self.cost_nano = None if self._tariff is None else self._tariff.cost(usage)
         end = LaneEnd(
@@ -183,12 +185,11 @@ class Lane:
             message=message,
             retryable=retryable,
             ttft_ms=None if self._ttft is None else milliseconds(self._ttft),
-            latency_ms=milliseconds(latency),
+            latency_ms=milliseconds(self.ended_at - self._started),
             usage=usage,
             cost_usd=usd(self.cost_nano),
             model_version=self._version,
         )
-        self.ended_at = self._clock()
         self.ended.set_result(end)
         if asyncio.current_task() is not self.task:
             self.task.cancel()

@@ -70,6 +70,7 @@ class Race:
         self._terms = terms
         self._reported: set[LaneName] = set()
         self._preliminary: str | None = None
+        self._news: asyncio.Future[None] = run.loop.create_future()
         self.lanes: dict[LaneName, Lane] = {
             name: Lane(name, run, models[name], run.deadline, terms.tariff(name, run.question.lane(name).model))
             for name in LANES
@@ -96,26 +97,30 @@ class Race:
 
     async def _await_verdict(self) -> Verdict:
         """Wait for lanes to end or for a stop, noting ends as they come, until the rules settle the run."""
-        run, lanes = self.run, self.lanes
-        news = asyncio.Event()
-        for future in (run.stopping, lanes["fast"].ended, lanes["slow"].ended):
-            future.add_done_callback(lambda _: news.set())
+        run, fast, slow = self.run, self.lanes["fast"], self.lanes["slow"]
+        for future in (run.stopping, fast.ended, slow.ended):
+            future.add_done_callback(self._wake)
         while True:
-            news.clear()
-            for lane in sorted(lanes.values(), key=lambda lane: lane.ended_at or 0.0):
+            self._news = run.loop.create_future()
+            for lane in (slow, fast) if slow.ended_at < fast.ended_at else (fast, slow):
                 self._report(lane)
             cause = run.stopping.result() if run.stopping.done() else None
-            verdict = settle(lanes["fast"].state, lanes["slow"].state, cause)
+            verdict = settle(fast.state, slow.state, cause)
             if verdict is not None:
                 return verdict
-            await news.wait()
+            await self._news
+
+    def _wake(self, _: object) -> None:
+        """Look at the lanes again."""
+        if not self._news.done():
+            self._news.set_result(None)
 
     def _report(self, lane: Lane) -> None:
         """Say how a lane ended, once; before that, of a fast lane that completed, the preliminary answer."""
         if lane.name in self._reported or not lane.ended.done():
             return
         end = lane.ended.result()
-        attempt(partial(self._terms.judge, lane.name, self.run.question.lane(lane.name), end))
+        attempt(partial(self._terms.judge, lane.name, lane.ask, end))
         if lane.name == "fast" and end.outcome == "completed":
             self._preliminary = lane.text
             self.run.acceptable = True

@@ -56,11 +56,11 @@ STOPPED: Final[dict[Cause, tuple[Status, str]]] = {
 
 
 class LaneState(msgspec.Struct, frozen=True):
-    """What a verdict needs to know of a lane; ended_at is on any clock, None while it runs."""
+    """What a verdict needs to know of a lane; ended_at is on any clock, and says nothing while it runs."""
 
     outcome: Outcome | None = None
     reason: str | None = None
-    ended_at: float | None = None
+    ended_at: float = 0.0
 
     @property
     def standing(self) -> Standing:
@@ -86,7 +86,7 @@ def settle(fast: LaneState, slow: LaneState, cause: Cause | None = None) -> Verd
         return None
     if rule == "unverified":
         return Verdict("partial", "fast", slow.reason)
-    last = fast if (fast.ended_at or 0.0) > (slow.ended_at or 0.0) else slow  # in a tie the slow lane is said last
+    last = fast if fast.ended_at > slow.ended_at else slow  # in a tie the slow lane is said last
     return Verdict("timeout" if last.standing == "timeout" else "failed", None, last.reason)
 
 
