@@ -24,7 +24,7 @@ POLICIES = ("race",)
 
 MARKS_MAX: Final = 30  # in a row, as in Unicode's stream-safe text
 
-_canonical_json = msgspec.json.Encoder(order="sorted").encode
+_json = msgspec.json.Encoder().encode
 _BLANK_BEFORE_LINE_END = re.compile(r"\n(?<=[^\S\n]\n)")  # led by the line end, which is what can be searched fast
 _NO_MARK = r"\w\s\x00-\x7f"
 _PERHAPS_MARKS = re.compile(rf"(?<![^{_NO_MARK}])[^{_NO_MARK}]{{{MARKS_MAX + 1},}}")
@@ -122,24 +122,30 @@ class Question(msgspec.Struct, frozen=True):
         versions: what a model's name does not tell about it, as the address it is reached at.
         """
         texts = [_folded(message.content).encode("utf-8", "surrogatepass") for message in self.messages]
+        # The names are in the order of the alphabet, and stay so: there is one way to write a question down.
         head = {
+            "lanes": {
+                "fast": _head(self.fast, versions.get("fast", "")),
+                "slow": _head(self.slow, versions.get("slow", "")),
+            },
+            "messages": [(message.role, len(text)) for message, text in zip(self.messages, texts, strict=True)],
+            "policy": self.policy,
             "protocol": PROTOCOL,
             "scope": scope,
-            "policy": self.policy,
-            "messages": [[message.role, len(text)] for message, text in zip(self.messages, texts, strict=True)],
-            "lanes": {
-                lane: {
-                    "model": self.lane(lane).model,
-                    "version": versions.get(lane, ""),
-                    "max_output_tokens": _number(self.lane(lane).max_output_tokens),
-                    "temperature": _number(self.lane(lane).temperature),
-                }
-                for lane in LANES
-            },
         }
         # The texts stand behind the head, which has their lengths: no two questions have the same bytes.
-        canonical = b"".join((_canonical_json(head), *texts))
+        canonical = b"".join((_json(head), *texts))
         return Key(scope, hashlib.sha256(canonical).hexdigest())
+
+
+def _head(ask: LaneAsk, version: str) -> dict[str, str | float | None]:
+    """What of a lane changes its answer."""
+    return {
+        "max_output_tokens": _number(ask.max_output_tokens),
+        "model": ask.model,
+        "temperature": _number(ask.temperature),
+        "version": version,
+    }
 
 
 def _folded(text: str) -> str:

@@ -76,8 +76,9 @@ def _known(outcome: Closing) -> Spent:
 
 
 def _tokens(usage: Usage) -> int | None:
-    known = [count for count in (usage.input_tokens, usage.output_tokens) if count is not None]
-    return sum(known) if known else None
+    if usage.input_tokens is None and usage.output_tokens is None:
+        return None
+    return (usage.input_tokens or 0) + (usage.output_tokens or 0)
 
 
 def _asked(end: LaneEnd) -> bool:
