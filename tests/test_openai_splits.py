@@ -8,8 +8,8 @@ from fake_openai import DONE, event, say
 from openai_dialects import COUNT, DIALECTS, HI, Told, told
 
 from app.errors import ModelError
-from app.llm.chunks import Reading
 from app.llm.model import Item, Pieces
+from app.llm.reading import Reading
 from app.llm.sse import MAX_EVENT_BYTES, Cutter
 
 

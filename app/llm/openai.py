@@ -16,12 +16,12 @@ import msgspec
 from yarl import URL
 
 from app.events import clean
-from app.llm.chunks import Reading
 from app.llm.connection import Broken, Connection
 from app.llm.failures import answered, broken, malformed
 from app.llm.model import Item, LanguageModel, Prompt
 from app.llm.options import ProviderOptions
 from app.llm.pool import Pool
+from app.llm.reading import Reading
 from app.llm.sse import MAX_EVENT_BYTES, Cutter
 
 MAX_ERROR_BYTES: Final = 8 << 10
