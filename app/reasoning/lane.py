@@ -55,7 +55,10 @@ class Lane:
         self._attempt = 1
         self._timer: asyncio.TimerHandle | None = None
         self.task = run.loop.create_task(self._listen(), name=f"lane {name} {run.run_id}")
-        self._tick()
+        silence = min(self.ask.first_token_timeout_s, self.ask.idle_timeout_s)  # so that a first token moves nothing
+        self._arm(min(self._due, self._started + silence))
+        if deadline <= self._started:
+            self._look()  # it is over before its task has begun
 
     # -- listening
 
@@ -99,7 +102,7 @@ class Lane:
         else:
             self.finish_reason, self._version = item.reason, item.model_version
             self._due = min(self._due, self._clock() + AFTER_FINISH_S)
-            self._arm(self._due)
+            self._run.loop.call_soon(self._look)  # most streams are over by then, and need no timer
 
     def _say(self, said: Pieces) -> None:
         """Note progress and pass the text on. White space is passed on, but is not a first token."""
@@ -145,6 +148,10 @@ class Lane:
     def _tick(self) -> None:
         """One timer for all limits: when it fires early, because there was progress, it is set anew."""
         self._timer = None
+        self._look()
+
+    def _look(self) -> None:
+        """End the lane if one of its limits is reached; else see to it that this is looked at again."""
         if self.ended.done():
             return
         silence = self.ask.first_token_timeout_s if self._progress_at is None else self.ask.idle_timeout_s
