@@ -21,17 +21,17 @@ class Mould:
     __slots__ = ("_after", "_before", "_begin", "_end", "_tries")
 
     def __init__(self) -> None:
-        self._before: bytes | None = None
-        self._after = b""
+        self._before = self._after = b""
         self._begin = self._end = 0  # of the text, the latter counted from behind
         self._tries: float = TRIES
 
     def text_of(self, data: bytes) -> str | None:
         """The text of a chunk that says nothing else; empty, or None, when it is to be decoded."""
-        if data[: self._begin] != self._before or data[self._end :] != self._after:
+        said = data[self._begin : self._end]
+        if self._before + said + self._after != data:
             return None
         try:
-            text = data[self._begin : self._end].decode()
+            text = said.decode()
         except UnicodeDecodeError:
             return None
         self._tries += WORTH
