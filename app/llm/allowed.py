@@ -17,11 +17,12 @@ class Allowed:
     def __init__(self, chosen: frozenset[str], patterns: Sequence[str] = (EVERY,)) -> None:
         self.chosen = chosen
         self._patterns = tuple(patterns)
+        self._every = EVERY in self._patterns
         self._matches = re.compile("|".join(map(translate, self._patterns)) or r"(?!)").match
 
     def check(self, name: str) -> None:
         """Raise ModelNotAllowed, which tells what is allowed, unless that model may be named."""
-        if name in self.chosen or self._matches(name):
+        if self._every or name in self.chosen or self._matches(name):
             return
         allowed = sorted(self.chosen | set(self._patterns))
         raise ModelNotAllowed(f"this server asks for callers only: {', '.join(allowed)}", allowed=allowed)

@@ -267,4 +267,4 @@ def usd(nano: int | None) -> float | None:
 
 def milliseconds(seconds: float) -> float:
     """Seconds as milliseconds, to a tenth."""
-    return round(seconds * 1000, 1)
+    return round(seconds * 10_000) / 10  # to round to a place goes by way of text
