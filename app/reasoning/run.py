@@ -32,6 +32,7 @@ class Run(Log):
         self._outlives_readers = question.on_disconnect == "finish"
         self._last: str | None = None
         self._held: list[tuple[LaneName, Pieces]] = []
+        self._previewed: tuple[Payload, int, bytes] | None = None
         self._absence: asyncio.TimerHandle | None = None
 
     # -- writing: the race alone
@@ -41,7 +42,7 @@ class Run(Log):
         name = NAMES[type(payload)]
         if not anywhere:
             self._expect(name)
-        self._add(frame(self.run_id, len(self), payload))
+        self._add(self._framed(payload))
         self._last = name
         if name == "start":
             held, self._held = self._held, []
@@ -79,8 +80,16 @@ class Run(Log):
 
     def preview(self, payload: Payload) -> tuple[bytes, tuple[int, ...]]:
         """The log and its times as they will be once the payload is appended."""
-        last = frame(self.run_id, len(self), payload)
+        last = self._framed(payload)
+        self._previewed = payload, len(self), last
         return b"".join((self._bytes, last)), (*self.at_ms, self.elapsed_ms())
+
+    def _framed(self, payload: Payload) -> bytes:
+        """The bytes of the next event; of one that was previewed they are at hand."""
+        seen, self._previewed = self._previewed, None
+        if seen is not None and seen[0] is payload and seen[1] == len(self):
+            return seen[2]
+        return frame(self.run_id, len(self), payload)
 
     # -- stopping: anybody
 
