@@ -5,7 +5,6 @@ that the text shows), or merely `told`. Where two readings are possible there is
 """
 
 import re
-from itertools import islice
 from typing import Final, Literal, NamedTuple
 
 from app.agreement.dates import dates, starts_month
@@ -32,8 +31,7 @@ _CLOSER: Final = re.compile(r"\W*(?:i hope (?:this|that) helps|hope this helps|l
 _BULLET: Final = re.compile(r"^\s*(?:[*•]|-(?!\s*\d))\s+")
 _HAN: Final = re.compile(r"(?<=[\u3040-\u30ff\u4e00-\u9fff])(?=[\d$€£¥-])|(?<=\d)(?=[\u3040-\u30ff\u4e00-\u9fff])")
 _DIGIT: Final = re.compile(r"\d")
-_DIGITS: Final = re.compile(r"\d+")
-_CROWD: Final = 16
+_CROWD: Final = re.compile(r"\D*+(?:\d++\D++){16}\d")  # more than 16 numbers
 
 _WORD: Final = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)?")
 _CALCULATION: Final = re.compile(r"\d[%)]?[^=\d]{0,60}?(?:[-+*/×÷]|\bx\b)\s*[(\\]*\s*[$€£]?\s*[\d.(]")  # noqa: RUF001
@@ -117,7 +115,7 @@ def statement(text: str) -> Statement | None:
 
 def _crowded(sentence: str) -> bool:
     """Whether there are so many numbers in a sentence that it states none of them, and calculates nothing."""
-    return "=" not in sentence and next(islice(_DIGITS.finditer(sentence), _CROWD, None), None) is not None
+    return "=" not in sentence and _CROWD.match(sentence) is not None
 
 
 def unit_elsewhere(text: str, wanted: Statement) -> str:
@@ -132,9 +130,12 @@ def calculates(text: str) -> bool:
 
 def _last_break(tail: str) -> int:
     """Where the last sentence begins, or the one before a closing phrase: one look is cheaper than a split."""
+    marks = [mark for mark in _BREAKS if mark[0] in tail]
+    if not marks:
+        return 0
     end = len(tail) - 1
     for _ in range(2):
-        end = max([0, *(tail.rfind(mark, 0, end) for mark in _BREAKS if mark[0] in tail)])
+        end = max([0, *(tail.rfind(mark, 0, end) for mark in marks)])
     return end
 
 
