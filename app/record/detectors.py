@@ -49,7 +49,7 @@ class Sketch:
         self.raw = text.encode("latin-1", "replace")
         self.runs = self.raw.translate(_RUNS)
         self.shape = self.raw.translate(_SHAPE)
-        self.mixed = b"a0" in self.shape
+        self.mixed = self.shape.find(b"a0") >= 0  # `in` tries bytes as a number first, which takes twice as long
         self.folded = self.raw.lower() if self.mixed else b""
 
 
@@ -154,7 +154,7 @@ def credentials(sketch: Sketch) -> Iterator[tuple[int, int, str]]:
     for literal, pattern, name in ((b"bearer", _BEARER, "bearer_token"), (b"basic ", _BASIC, "basic_credentials")):
         for at in places(sketch.folded, literal):
             match = pattern.match(sketch.text, at)
-            if match and (name == "bearer_token" or b"authorization" in sketch.folded[max(0, at - 24) : at]):
+            if match and (name == "bearer_token" or sketch.folded.find(b"authorization", max(0, at - 24), at) >= 0):
                 yield *match.span(1), name
 
 
@@ -204,7 +204,7 @@ def emails(sketch: Sketch) -> Iterator[tuple[int, int, str]]:
 
 def numbers(sketch: Sketch) -> Iterator[tuple[int, int, str]]:
     """Payment cards, IBANs and phone numbers."""
-    return number_spans(sketch.text, sketch.shape, b"+" in sketch.raw)
+    return number_spans(sketch.text, sketch.shape, plus=sketch.raw.find(b"+") >= 0)
 
 
 class Detector(NamedTuple):
@@ -254,7 +254,7 @@ def spans(text: str, detectors: Sequence[Detector]) -> list[Span]:
     for rank, (picture, literals, find) in enumerate(detectors):
         seen: bytes = getattr(sketch, picture)
         for literal in literals:
-            if seen.find(literal) >= 0:  # `in` tries bytes as a number first, which takes twice as long
+            if seen.find(literal) >= 0:
                 found += [Span(start, end, rank, name) for start, end, name in find(sketch)]
                 break
     joined: list[Span] = []

@@ -121,7 +121,7 @@ def _number(text: str, shape: bytes, start: int) -> tuple[int, int, str] | None:
         match = _NATIONAL.match(text, start - opened)
         if match and _plausible(match[0]):
             return *match.span(), "phone"
-    match = _LOCAL.match(text, start - opened) if b"a" in before else None
+    match = _LOCAL.match(text, start - opened) if before.find(b"a") >= 0 else None
     if match and _INTRODUCED.search(text[max(0, match.start() - 40) : match.start()]) and _local(match[0]):
         return *match.span(), "phone"
     return None
