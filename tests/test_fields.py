@@ -8,10 +8,11 @@ from app.http.fields import Fields
 RAW = [(b"host", b"a.example"), (b"x-api-key", b"first"), (b"accept", b"*/*"), (b"x-api-key", b"second \xe9")]
 
 
+@pytest.mark.parametrize("raw", [RAW, RAW[:3]], ids=["one twice", "each once"])
 @pytest.mark.parametrize("name", ["host", "Host", "x-api-key", "X-API-Key", "cookie"])
-def test_they_are_the_framework_s_own(name: str) -> None:
+def test_they_are_the_framework_s_own(name: str, raw: list[tuple[bytes, bytes]]) -> None:
     """Whatever is asked for, present or not, in any case, is what the framework's own headers say."""
-    ours, theirs = Fields({"headers": list(RAW)}), Headers(raw=list(RAW))
+    ours, theirs = Fields({"headers": list(raw)}), Headers(raw=list(raw))
     assert (ours.get(name), ours.get(name, "none")) == (theirs.get(name), theirs.get(name, "none"))
     assert ours.getlist(name) == theirs.getlist(name)
     assert (name in ours) == (name in theirs)

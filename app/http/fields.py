@@ -1,5 +1,6 @@
 """The headers of a request, looked through once: it is asked for a dozen of them, and has few."""
 
+from functools import lru_cache
 from typing import Any, Final
 
 from starlette.datastructures import Headers
@@ -22,7 +23,10 @@ class Fields(Headers):
 
     def getlist(self, key: str) -> list[str]:
         """All of that name."""
-        return super().getlist(key) if _name(key) in self._first else []
+        first = self._first.get(_name(key))
+        if first is None:
+            return []
+        return [first.decode("latin-1")] if len(self._first) == len(self._list) else super().getlist(key)
 
     def __getitem__(self, key: str) -> str:
         return self._first[_name(key)].decode("latin-1")
@@ -31,5 +35,6 @@ class Fields(Headers):
         return _name(key) in self._first
 
 
+@lru_cache(128)  # the names that are asked for are our own
 def _name(key: str) -> bytes:
     return key.lower().encode("latin-1")
