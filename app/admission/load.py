@@ -6,7 +6,9 @@ from collections import Counter
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 from app.admission.ceiling import Ceiling
 from app.admission.gate import Pass, Spent
@@ -18,7 +20,7 @@ Strain = Callable[[], str | None]  # why no new race may begin now
 Waiting = Place[asyncio.Future[None]]
 
 
-class Visit(NamedTuple):
+class Visit(msgspec.Struct, frozen=True):
     """The request behind a question: since when it is here, by the loop's clock, and what is done when it has left.
 
     Behind the gate's back, because a question may wait elsewhere first: for whoever asks the same before it.

@@ -3,9 +3,9 @@
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any, Final
 
+import msgspec
 from starlette.types import Message, Scope
 
 from app.events import parse
@@ -20,8 +20,7 @@ TOLD: Final = "tandem.run"  # where the handler leaves what it accepted, in the 
 _METHODS: Final = ("GET", "POST")
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
+class Told(msgspec.Struct, frozen=True):
     """What became of an accepted question: the run that answers it, and how the request came to that run."""
 
     run: Log
@@ -29,11 +28,10 @@ class Told:
     question: Question
 
 
-@dataclass(slots=True)
-class Sent:
+class Sent(msgspec.Struct):
     """What went out for one request; head is the message that began the response, if it began."""
 
-    began: float = field(default_factory=time.perf_counter)
+    began: float = msgspec.field(default_factory=time.perf_counter)
     head: Message | None = None
     bytes: int = 0
 

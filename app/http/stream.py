@@ -3,8 +3,9 @@
 import asyncio
 import json
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
+import msgspec
 from sse_starlette import EventSourceResponse
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -20,7 +21,7 @@ _STREAM_HEADERS = {**HEADERS, "Content-Encoding": "identity"}
 _HEAD = EventSourceResponse(iter(()), headers=_STREAM_HEADERS).raw_headers  # made once
 
 
-class Place(NamedTuple):
+class Place(msgspec.Struct, frozen=True):
     """Where a reader begins: behind event number `after`; a guest reads a run that another request opened."""
 
     after: int = -1
