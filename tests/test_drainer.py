@@ -32,7 +32,7 @@ class Bench:
         self.printed: list[str] = []
         steps = steps or Steps(emit=self.printed.append)
         self.backlog = MemoryBacklog(self.tally, steps)
-        self.drainer = Drainer(self.backlog, self.store, self.tally, limits, steps.fill)
+        self.drainer = Drainer(self.backlog, self.store, self.tally, limits, steps)
 
     def put(self, *what: Entry) -> list[Item]:
         """Entries on their way."""

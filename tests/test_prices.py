@@ -283,6 +283,18 @@ def test_other_entries_are_left_alone() -> None:
     assert book().fill(interrupted) is interrupted
 
 
+def test_what_was_looked_up_in_vain_need_not_be_asked_for_again() -> None:
+    """A model without a price is looked up once; who fills a closing in knows before that nothing would be added."""
+    prices = book(("openai:a", DEAR))
+    listed, unlisted = closing(priced(), priced("openai:none")), closing(priced("openai:none"), priced("local:x"))
+    assert [prices.may_fill(entry) for entry in (opening(), listed, unlisted)] == [False, True, True]
+    assert prices.fill(unlisted) == unlisted
+    assert [prices.may_fill(entry) for entry in (listed, unlisted)] == [True, False]
+    filled: Any = prices.fill(listed)
+    assert not prices.may_fill(filled)
+    assert prices.may_fill(msgspec.structs.replace(filled, lanes={"fast": filled.lanes["fast"]}))
+
+
 def test_filling_twice_changes_nothing() -> None:
     """A filled closing is as it should be."""
     prices = book(("openai:a", DEAR))

@@ -10,7 +10,7 @@ import logging
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 from msgspec.structs import replace
 
@@ -177,6 +177,11 @@ def unchanged(entry: Entry) -> Entry:
     return entry
 
 
+def lacks_cost(entry: Entry) -> bool:
+    """Whether it says how a run ended, but not what that cost."""
+    return isinstance(entry, Closing) and entry.cost_nano is None
+
+
 def to_stdout(line: str) -> None:
     """Print a line at once, for whoever collects this process's output."""
     sys.stdout.write(line)
@@ -185,15 +190,20 @@ def to_stdout(line: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """What is done to an entry on its way, each in a thread that is not the event loop's.
+    """What is done to an entry on its way, in a thread that is not the event loop's.
 
-    prepare: before anything keeps it (redaction); fill: before the store gets it (prices); both are pure. emit: takes
-    the log lines of an entry for which there is no other place.
+    prepare: before anything keeps it (redaction); fill: before the store gets it (prices); both are pure. may_fill is
+    asked on the event loop before, whether fill could add anything. emit: takes the log lines of an entry for which
+    there is no other place.
     """
 
     prepare: Prepare = unchanged
     fill: Prepare | None = None
+    may_fill: Callable[[Entry], bool] = lacks_cost
     emit: Callable[[str], object] = to_stdout
+
+
+NO_STEPS: Final = Steps()
 
 
 def shape(item: Item, prepare: Prepare) -> None:

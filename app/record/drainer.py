@@ -13,9 +13,8 @@ from typing import Final, Literal, Self
 
 import tenacity
 
-from app.record.backlog import Backlog, Item, Limits, Prepare, Reason
+from app.record.backlog import NO_STEPS, Backlog, Item, Limits, Prepare, Reason, Steps
 from app.record.codec import cleaned, digest, encode
-from app.record.entry import Closing
 from app.record.ledger import Tally
 from app.record.store import EntryRejected, Fate, Filed, SchemaMismatch, Store, StoreUnavailable
 
@@ -44,14 +43,12 @@ class Sparing:
 class Drainer:
     """One task between a backlog and a store. `async with` starts and ends it; what is in hand stays the backlog's."""
 
-    def __init__(
-        self, backlog: Backlog, store: Store, tally: Tally, limits: Limits, fill: Prepare | None = None
-    ) -> None:
+    def __init__(self, backlog: Backlog, store: Store, tally: Tally, limits: Limits, steps: Steps = NO_STEPS) -> None:
         self._backlog = backlog
         self._store = store
         self._tally = tally
         self._limits = limits
-        self._fill = fill
+        self._fill, self._may_fill = steps.fill, steps.may_fill
         self._todo: list[list[Item]] = []  # parts of one batch, the next one last
         self._sparing = Sparing()
         self._closing = False
@@ -159,13 +156,12 @@ class Drainer:
     async def _filed(self, items: Sequence[Item]) -> list[Filed]:
         """The entries as the store gets them, with prices where they had none."""
         filed = [Filed(item.entry, item.digest) for item in items if item.entry is not None]
-        if self._fill is None or all(_is_priced(one) for one in filed):
+        fill = self._fill
+        if fill is None:
             return filed
-        return await asyncio.to_thread(self._filled, self._fill, filed)
-
-    def _filled(self, fill: Prepare, filed: list[Filed]) -> list[Filed]:
         try:
-            return [one if _is_priced(one) else one._replace(entry=fill(one.entry)) for one in filed]
+            lacking = [self._may_fill(one.entry) for one in filed]
+            return await asyncio.to_thread(_filled, fill, filed, lacking) if any(lacking) else filed
         except Exception as error:  # noqa: BLE001  # an unknown price is no reason not to store a run
             self._sparing.say(logging.ERROR, "prices could not be filled in (%s)", type(error).__name__)
             return filed
@@ -231,6 +227,6 @@ class Drainer:
             self._sparing.say(logging.WARNING, "the record waits for its store (%s)", error)
 
 
-def _is_priced(filed: Filed) -> bool:
-    """Whether nothing can be added to what this cost."""
-    return not isinstance(filed.entry, Closing) or filed.entry.cost_nano is not None
+def _filled(fill: Prepare, filed: Sequence[Filed], lacking: Sequence[bool]) -> list[Filed]:
+    """These, filled in where something is lacking."""
+    return [one._replace(entry=fill(one.entry)) if lacks else one for one, lacks in zip(filed, lacking, strict=True)]

@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack
 from typing import Final, Literal, Self, TypedDict
 
 from app.errors import AuditFull
-from app.record.backlog import Backlog, Item, Limits, Steps, Ticket, estimated
+from app.record.backlog import NO_STEPS, Backlog, Item, Limits, Steps, Ticket, estimated
 from app.record.codec import stripped
 from app.record.drainer import Drainer, Sparing
 from app.record.entry import Attachment, Closing, Entry, Opening
@@ -20,7 +20,6 @@ from app.record.store import Store
 Policy = Literal["refuse", "metadata"]
 State = Mapping[str, str | int | float]
 
-NO_STEPS: Final = Steps()
 BOUNDS: Final = Limits()
 OPENINGS_SHARE: Final = 0.75  # of the bounds; the rest is for closings, which say more
 OPENING_BYTES: Final = 2000  # about, of a new run
@@ -66,7 +65,7 @@ class Intake(ABC):
     async def _start_drainer(self) -> None:
         """Start the drainer; it ends with the stack."""
         self._drainer = await self._stack.enter_async_context(
-            Drainer(self._backlog, self._store, self._tally, self._limits, self._steps.fill)
+            Drainer(self._backlog, self._store, self._tally, self._limits, self._steps)
         )
 
     @abstractmethod

@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # entry.py imports Tariff from here
 
 MAX_REMEMBERED: Final = 1024
 NANO: Final = 1_000_000_000
+_NOT_LOOKED_UP: Final = object()
 
 _WRAPPED: Final = re.compile(r"[a-z]+:[^@]*@(?=[a-z]+:.)")
 _MODEL: Final = re.compile(r"[a-z]+:.+")
@@ -91,6 +92,12 @@ class PriceBook:
                     self._remember(key)
         return self._found.get(key)
 
+    def may_fill(self, entry: "Entry") -> bool:
+        """Whether `fill` could add anything; a model that was looked up in vain has no price. Looks none up."""
+        if not _is_closing(entry) or entry.cost_nano is not None or entry.opening.source == "cache":
+            return False
+        return any(self._may_price(*lane) for lane in entry.lanes.items()) or _sum(entry.lanes) is not None
+
     def fill(self, entry: "Entry") -> "Entry":
         """A closing with the cost of every lane that had none and whose usage is known, and their sum.
 
@@ -114,16 +121,29 @@ class PriceBook:
             self._found.popitem()  # the newest: the first ones are the configured models, whatever names follow
         self._found[key] = found
 
+    def _may_price(self, name: LaneName, lane: "LaneRecord") -> bool:
+        if not _is_unpriced(lane):
+            return False
+        if lane.tariff is not None or self._override(lane.model) is not None:
+            return True
+        key = (_unwrapped(lane.model), self._base_urls.get(name))
+        return not key[0].startswith(UNLISTED) and self._found.get(key, _NOT_LOOKED_UP) is not None
+
     def _priced(self, name: LaneName, lane: "LaneRecord") -> "LaneRecord":
-        usage = lane.end.usage
-        if lane.end.cost_usd is not None or usage.input_tokens is None or usage.output_tokens is None:
+        if not _is_unpriced(lane):
             return lane
         tariff = lane.tariff or self.resolve(lane.model, self._base_urls.get(name))
-        cost = None if tariff is None else tariff.cost(usage)
+        cost = None if tariff is None else tariff.cost(lane.end.usage)
         if cost is None:
             return lane
         end = msgspec.structs.replace(lane.end, cost_usd=cost / NANO)
         return msgspec.structs.replace(lane, end=end, tariff=tariff)
+
+
+def _is_unpriced(lane: "LaneRecord") -> bool:
+    """Whether its cost is not known, though what it used is."""
+    usage = lane.end.usage
+    return lane.end.cost_usd is None and usage.input_tokens is not None and usage.output_tokens is not None
 
 
 def _is_closing(entry: "Entry") -> TypeGuard["Closing"]:

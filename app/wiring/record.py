@@ -51,7 +51,7 @@ async def open_database(settings: Settings, stack: AsyncExitStack) -> Way:
 
 def open_journal(settings: Settings, store: RunStore, prices: PriceBook) -> Intake:
     """The sink that AUDIT_SINK names, texts redacted before anything keeps them."""
-    steps = Steps(prepare=redactor(settings), fill=prices.fill)
+    steps = Steps(prepare=redactor(settings), fill=prices.fill, may_fill=prices.may_fill)
     limits = Limits(
         entries=settings.audit_queue_entries,
         bytes=settings.audit_queue_bytes,
