@@ -175,6 +175,7 @@ MALFORMED: dict[str, bytes] = {
     "deep list alone": b"[" * 100_000,
     "deep object": b'{"fast":' * 100_000 + b"1" + b"}" * 100_000,
     "same key twice": Q + b', "input": "other"}',
+    "same key twice between white space": b" \t\r\n" + Q + b', "input": "other"} \n',
     "same key twice in a lane": Q + b', "fast": {"timeout_s": 1, "timeout_s": 2}}',
     "key escaped and plain": Q + b', "\\u0069nput": "other"}',
     "hex number": Q + b', "deadline_s": 0x10}',

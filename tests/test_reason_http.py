@@ -53,6 +53,14 @@ async def test_a_stream_has_its_headers() -> None:
     assert headers["content-encoding"] == "identity"  # or proxies would compress it, and hold it back
 
 
+async def test_a_body_may_stand_between_white_space() -> None:
+    """What JSON takes for white space before and behind a body changes nothing."""
+    body = b" \t\r\n" + json.dumps(QUESTION).encode() + b" \t\r\n"
+    async with serving() as server:
+        answer = await server.client.post("/v1/reason", content=body, headers={"Content-Type": "application/json"})
+    assert valid_stream(answer.content)[-1].data["status"] == "completed"
+
+
 async def test_a_get_is_the_same_question() -> None:
     """A GET asks what the POST with the same fields asks: same fingerprint, same answers."""
     fields: dict[str, Any] = {**QUESTION, "deadline_s": 7.5, "experiment": "e", "on_disconnect": "finish"}

@@ -167,7 +167,7 @@ async def read_body(request: Request, max_bytes: int, shape: type[_Body]) -> _Bo
         body = shape.model_validate_json(text)
     except ValidationError as error:
         raise invalid(error.errors(include_url=False, include_input=False, include_context=False)) from None
-    _DECODER.decode(text.decode())
+    _DECODER.raw_decode(text.decode().lstrip(_BLANKS))  # that it is JSON to its end is known
     return body
 
 
@@ -180,6 +180,7 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_distinct)
+_BLANKS = " \t\n\r"  # JSON's
 
 
 async def discard_body(request: Request, max_bytes: int) -> None:
