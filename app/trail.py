@@ -10,6 +10,8 @@ from contextvars import ContextVar
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
+import msgspec
+
 _TRACEPARENT: Final = re.compile(
     r"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?"
 )
@@ -25,7 +27,7 @@ class Trace(NamedTuple):
     state: str = ""
 
 
-class Trail(NamedTuple):
+class Trail(msgspec.Struct, frozen=True):
     """What is known of it."""
 
     request_id: str | None = None
