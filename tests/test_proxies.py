@@ -13,7 +13,7 @@ import pytest_asyncio
 from fake_openai import FakeOpenAI, fake_openai
 from proxies import proxied
 from servers import Server, eventually, serving
-from wire import Reply, dialled, head, post, read_events, tell, valid_stream
+from wire import Reply, dialled, head, post, read_events, reply, valid_stream
 
 from bench.fronts import GZIP, KINDS, LOCAL_NAME, NEEDED, Front, Wish
 
@@ -58,16 +58,34 @@ def question(**fields: Any) -> bytes:
     return json.dumps({"input": "Why?", "cache": "off", **fields}).encode()
 
 
-async def arrivals(port: int, encoding: str = "identity") -> tuple[list[float], bytes]:
+async def answered(port: int, request: bytes) -> Reply:
+    """What is answered to a client who stays until the connection is closed.
+
+    Where one left as soon as it had the last byte, a proxy written in Go may close the connection to the server that
+    the next question has got by then.
+    """
+    async with dialled(port, request.replace(b"\r\n", b"\r\nConnection: close\r\n", 1)) as (reader, _):
+        answer = await asyncio.wait_for(reply(reader), 10)
+        assert await asyncio.wait_for(reader.read(), 10) == b""
+    return answer
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def http(server: Server) -> AsyncIterator[httpx.AsyncClient]:
+    """A client that keeps its connections, and does not outlive the server."""
+    async with httpx.AsyncClient(timeout=10, verify=False) as client:
+        yield client
+
+
+async def arrivals(http: httpx.AsyncClient, port: int, encoding: str = "identity") -> tuple[list[float], bytes]:
     """When the parts of a steady answer came, and what they were, decoded."""
     times, raw = [], b""
     headers = {"accept-encoding": encoding, "content-type": "application/json"}
-    async with httpx.AsyncClient(timeout=10, verify=False) as http:
-        address = f"http://127.0.0.1:{port}/v1/reason"
-        async with http.stream("POST", address, content=question(**STEADY), headers=headers) as response:
-            async for part in response.aiter_bytes():
-                times.append(time.perf_counter())
-                raw += part
+    address = f"http://127.0.0.1:{port}/v1/reason"
+    async with http.stream("POST", address, content=question(**STEADY), headers=headers) as response:
+        async for part in response.aiter_bytes():
+            times.append(time.perf_counter())
+            raw += part
     return times, raw
 
 
@@ -76,30 +94,30 @@ def longest(times: list[float]) -> float:
     return max(later - earlier for earlier, later in itertools.pairwise(times))
 
 
-async def one_by_one(front: Front, server: Server, encoding: str) -> None:
+async def one_by_one(http: httpx.AsyncClient, front: Front, server: Server, encoding: str) -> None:
     """Hold an answer through the proxy against one past it, asked for at the same moment."""
-    (times, raw), (direct, _) = await asyncio.gather(arrivals(front.port, encoding), arrivals(server.port))
+    (times, raw), (direct, _) = await asyncio.gather(arrivals(http, front.port, encoding), arrivals(http, server.port))
     assert len(valid_stream(raw)) > TOKENS
     assert len(times) > TOKENS * 2 / 3
     assert longest(times) < longest(direct) + LATER_S
 
 
-async def test_events_come_one_by_one(front: Front, server: Server) -> None:
+async def test_events_come_one_by_one(http: httpx.AsyncClient, front: Front, server: Server) -> None:
     """A proxy passes each event on when it comes."""
-    await one_by_one(front, server, "identity")
+    await one_by_one(http, front, server, "identity")
 
 
 @pytest.mark.parametrize("kind", PROXIES)
-async def test_compression_holds_nothing_back(kind: str, server: Server) -> None:
+async def test_compression_holds_nothing_back(kind: str, http: httpx.AsyncClient, server: Server) -> None:
     """A proxy that is told to compress event streams still passes each event on when it comes."""
     with proxied(Wish(kind, (server.port,), GZIP[kind])) as front:
-        await one_by_one(front, server, "gzip")
+        await one_by_one(http, front, server, "gzip")
 
 
-async def test_a_haproxy_without_its_option_joins_events(server: Server) -> None:
+async def test_a_haproxy_without_its_option_joins_events(http: httpx.AsyncClient, server: Server) -> None:
     """Without `option http-no-delay` haproxy holds events for up to 200 ms, loses none, and changes none."""
     with proxied(Wish("haproxy", (server.port,))) as front:
-        times, raw = await arrivals(front.port)
+        times, raw = await arrivals(http, front.port)
     assert len(valid_stream(raw)) > TOKENS
     waits = [later - earlier for earlier, later in itertools.pairwise(times) if later - earlier > 0.01]
     assert len(waits) < TOKENS / 2
@@ -107,7 +125,7 @@ async def test_a_haproxy_without_its_option_joins_events(server: Server) -> None
 
 async def test_the_head_of_a_stream(front: Front, server: Server) -> None:
     """The headers that keep a stream whole and name its run come through; nginx keeps X-Accel-Buffering for itself."""
-    answers = [await tell(port, post(question(), "X-Request-ID: abc")) for port in (front.port, server.port)]
+    answers = [await answered(port, post(question(), "X-Request-ID: abc")) for port in (front.port, server.port)]
     through, direct = (answer.headers for answer in answers)
     changed = {"date", "server", "connection", "x-run-id"} | ({"x-accel-buffering"} if front.kind == "nginx" else set())
     assert {name: through.get(name) for name in direct.keys() - changed} == {
@@ -142,7 +160,7 @@ async def test_a_large_body_arrives_whole(front: Front, fake: FakeOpenAI) -> Non
     """A question of hundreds of kilobytes, any character in it, reaches the models as it was sent."""
     asked = "“Why?” \U0001f600\u2028" * 8_000
     lane = {"model": "openai:1t"}
-    answer = await tell(front.port, post(question(input=asked, fast=lane, slow=lane, stream=False)))
+    answer = await answered(front.port, post(question(input=asked, fast=lane, slow=lane, stream=False)))
     assert (answer.status, answer.json()["done"]["status"]) == (200, "completed")
     assert fake.received[-1].body["messages"][-1]["content"] == asked
 
@@ -150,16 +168,16 @@ async def test_a_large_body_arrives_whole(front: Front, fake: FakeOpenAI) -> Non
 async def test_large_headers_arrive(front: Front) -> None:
     """Headers of a few kilobytes, as cookies and tokens are, do not get in the way."""
     large = [f"{name}: {'x' * 3500}" for name in ("Cookie", "Authorization", "X-Anything")]
-    assert (await tell(front.port, post(question(stream=False), *large))).status == 200
+    assert (await answered(front.port, post(question(stream=False), *large))).status == 200
 
 
 async def test_a_stream_is_resumed(front: Front, server: Server) -> None:
     """A client that comes back through the proxy gets the rest to the byte; after `done` there is nothing, a 204."""
-    whole = (await tell(front.port, post(question()))).body
+    whole = (await answered(front.port, post(question()))).body
     run_id, last = (events := read_events(whole))[0].run_id, events[-1].seq
     for seen, status in ((2, 200), (last, 204)):
         for target in (f"/v1/runs/{run_id}/events", "/v1/reason"):
-            rest = await tell(front.port, head("GET", target, f"Last-Event-ID: {run_id}:{seen}"))
+            rest = await answered(front.port, head("GET", target, f"Last-Event-ID: {run_id}:{seen}"))
             assert rest.status == status
             assert whole.endswith(rest.body)
             assert [event.seq for event in read_events(rest.body)] == list(range(seen + 1, last + 1))
@@ -170,7 +188,7 @@ async def test_a_run_is_cancelled(front: Front) -> None:
     async with dialled(front.port, post(question(**HANG))) as (reader, _):
         await reader.readuntil(b"event: lane_end")
         run_id = (await reader.readuntil(b"\ndata")).partition(b"id: ")[2].partition(b":")[0].decode()
-        cancelled = await tell(front.port, head("POST", f"/v1/runs/{run_id}/cancel", "Content-Length: 0"))
+        cancelled = await answered(front.port, head("POST", f"/v1/runs/{run_id}/cancel", "Content-Length: 0"))
         rest = await asyncio.wait_for(reader.readuntil(b"event: done"), 5)
         assert b'"cancelled"' in rest + await reader.readuntil(b"\n\n")
     assert (cancelled.status, cancelled.json()["run_id"]) == (200, run_id)
@@ -196,7 +214,7 @@ async def test_refusals_stay_as_they_are(request_bytes: bytes, front: Front, ser
         """What a client goes by."""
         return answer.status, answer.headers["content-type"], answer.json()["code"], answer.json()["detail"]
 
-    through, direct = [told(await tell(port, request_bytes)) for port in (front.port, server.port)]
+    through, direct = [told(await answered(port, request_bytes)) for port in (front.port, server.port)]
     assert through == direct
     assert through[1] == "application/problem+json"
 
@@ -207,5 +225,5 @@ async def test_a_public_name(kind: str, server: Server) -> None:
     asked = head("GET", "/health/live", host="tandem.example")
     with proxied(Wish(kind, (server.port,), NEEDED[kind], LOCAL_NAME[kind])) as front:
         # caddy serves the names it was told, and here that is the address
-        assert kind == "caddy" or (await tell(front.port, asked)).status == 200
-    assert (await tell(server.port, asked)).json()["code"] == "foreign_page"
+        assert kind == "caddy" or (await answered(front.port, asked)).status == 200
+    assert (await answered(server.port, asked)).json()["code"] == "foreign_page"

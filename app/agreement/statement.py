@@ -131,8 +131,6 @@ def calculates(text: str) -> bool:
 def _last_break(tail: str) -> int:
     """Where the last sentence begins, or the one before a closing phrase: one look is cheaper than a split."""
     marks = [mark for mark in _BREAKS if mark[0] in tail]
-    if not marks:
-        return 0
     end = len(tail) - 1
     for _ in range(2):
         end = max([0, *(tail.rfind(mark, 0, end) for mark in marks)])
