@@ -175,6 +175,7 @@ async def test_a_sick_redis_holds_nobody_up(dsn: str, redis_server: RedisServer,
     assert max(took_s) < 0.05 + 1  # what a busy machine adds; without the bound a frozen Redis would hold it for longer
 
 
+@pytest.mark.usefixtures("within_a_minute")
 async def test_two_instances_share_a_limit(dsn: str, redis_url: str) -> None:
     """What a caller uses on one instance counts on the other: requests, and what is held for a run that goes on."""
     settings: dict[str, Any] = {

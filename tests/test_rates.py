@@ -21,6 +21,7 @@ from app.question import Caller, Grant
 from app.redis.client import Client
 from app.redis.rates import RedisWindows
 
+pytestmark = pytest.mark.usefixtures("within_a_minute")
 ADA, BOB = Caller("ada", "acme"), Caller("bob", "acme")
 MINUTE, HOUR = Asked("ada:minute", 3, 60), Asked("ada:hour", 5, 3600)
 
