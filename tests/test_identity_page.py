@@ -101,7 +101,7 @@ async def test_who_leaves_in_one_tab_leaves_in_all(server: Guarded, page: Page) 
     await asked()
     await page.click("#sign-out")
     await expect(other.locator("#key")).to_be_visible(timeout=WAIT_MS)
-    assert "Alice" not in await other.content()
+    await expect(other.locator("html")).not_to_contain_text("Alice", timeout=WAIT_MS)  # it was hidden before
     await signed_in(page, server.key)
     await expect(page.locator("#who-name")).to_have_text("alice", timeout=WAIT_MS)
     await asked()

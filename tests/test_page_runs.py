@@ -243,7 +243,7 @@ async def test_the_page_of_a_run_is_its_record(server: Process, page: Page, api:
 async def test_a_replay_plays_what_happened_and_asks_nobody(
     server: Process, page: Page, api: httpx.AsyncClient
 ) -> None:
-    """A replay shows texts as they stood after one event or another, ever later, ends as the record does, asks nobody."""
+    """A replay shows texts as they stood after one event or another, ever later, to the end; nobody is asked."""
     record = await asked(api, "Play it again?")
     stood = await moments(api, record["run_id"])
     before = await calls(api)
