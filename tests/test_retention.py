@@ -61,6 +61,14 @@ async def test_texts_never_outlive_their_run(run_store: RunStore, pool: Pool, ds
     assert await _counts(dsn) == (0, 0, 0, 0)
 
 
+async def test_a_century_forgets_nothing(run_store: RunStore, pool: Pool, dsn: str) -> None:
+    """With the longest times that can be set, which begin before 1970, everything is kept."""
+    old = _closed(5000)
+    await run_store.write(filed(old, _closed(0), entries.attachment(old.opening)))
+    assert await Upkeep(pool).retain(36_500, 36_500, 36_500) == (0, 0, 0, 0, 0)
+    assert await _counts(dsn) == (2, 4, 2, 2)
+
+
 async def test_much_is_forgotten_in_small_steps(
     run_store: RunStore, pool: Pool, dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

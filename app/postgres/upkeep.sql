@@ -87,7 +87,8 @@ WITH gone AS (
     DELETE FROM runs WHERE run_id IN (
         SELECT run_id FROM runs
         WHERE run_id < rpad(
-            lpad(to_hex((extract(epoch FROM now() - make_interval(days => $1)) * 1000)::bigint), 12, '0'), 32, '0'
+            lpad(to_hex((greatest(extract(epoch FROM now() - make_interval(days => $1)), 0) * 1000)::bigint), 12, '0'),
+            32, '0'
         )::uuid
         ORDER BY run_id LIMIT $2 FOR UPDATE SKIP LOCKED
     )
