@@ -61,6 +61,15 @@ async def test_texts_never_outlive_their_run(run_store: RunStore, pool: Pool, ds
     assert await _counts(dsn) == (0, 0, 0, 0)
 
 
+async def test_a_run_and_its_texts_go_together(run_store: RunStore, pool: Pool, dsn: str) -> None:
+    """Where both have the same days, a run of the first moments of a day stays as long as that day's texts do."""
+    midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    since_then = (datetime.now(UTC) - midnight) / timedelta(days=1)
+    await run_store.write(filed(*(_closed(days + since_then) for days in (9, 10, 11))))
+    await Upkeep(pool).retain(10, 10, 10)
+    assert await _counts(dsn) == (2, 4, 2, 2)
+
+
 async def test_a_century_forgets_nothing(run_store: RunStore, pool: Pool, dsn: str) -> None:
     """With the longest times that can be set, which begin before 1970, everything is kept."""
     old = _closed(5000)

@@ -25,7 +25,7 @@ WITH gone AS (
     DELETE FROM attachments WHERE request_id IN (
         SELECT request_id FROM attachments
         WHERE request_id < rpad(
-            lpad(to_hex((greatest(extract(epoch FROM now() - make_interval(days => $1)), 0) * 1000)::bigint), 12, '0'),
+            lpad(to_hex(greatest((now() AT TIME ZONE 'UTC')::date - $1::integer - date 'epoch', 0) * 86400000::bigint), 12, '0'),
             32, '0'
         )::uuid
         ORDER BY request_id LIMIT $2 FOR UPDATE SKIP LOCKED

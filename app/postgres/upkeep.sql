@@ -82,12 +82,12 @@ SELECT count(*) FROM gone;
 
 -- name: delete_runs
 -- Forget runs older than so many days with all that belongs to them, some at a time, the oldest first: the time is inside
--- the key. $1 days, $2 how many.
+-- the key. By whole days, as their texts go. $1 days, $2 how many.
 WITH gone AS (
     DELETE FROM runs WHERE run_id IN (
         SELECT run_id FROM runs
         WHERE run_id < rpad(
-            lpad(to_hex((greatest(extract(epoch FROM now() - make_interval(days => $1)), 0) * 1000)::bigint), 12, '0'),
+            lpad(to_hex(greatest((now() AT TIME ZONE 'UTC')::date - $1::integer - date 'epoch', 0) * 86400000::bigint), 12, '0'),
             32, '0'
         )::uuid
         ORDER BY run_id LIMIT $2 FOR UPDATE SKIP LOCKED
