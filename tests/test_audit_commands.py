@@ -188,6 +188,18 @@ def test_dead_letters_are_listed_and_tried_again(tandem: Tandem, dsn: str, tmp_p
     assert "there are no dead letters" in tandem("dead-letters").output
 
 
+def test_letters_that_were_not_tried_are_left(tandem: Tandem, dsn: str, tmp_path: Path) -> None:
+    """The exit code of a try is 0 only when nothing is left, be it older than those that were tried."""
+    wholes = [pasts.closing() for _ in range(3)]
+    both = [*wholes, *(pasts.closing(whole.opening, verdict="disagree") for whole in wholes)]
+    (tmp_path / "a.log").write_text("\n".join(line for closing in both for line in printed(closing)))
+    assert tandem("replay", tmp_path / "a.log").exit_code == 1
+    asyncio.run(filing.do(dsn, "DELETE FROM runs"))
+    tried = tandem("dead-letters", "--retry", "--limit", "2")
+    assert (tried.exit_code, "1 are left" in tried.output) == (1, True)
+    assert tandem("dead-letters", "--retry", "--limit", "2").exit_code == 0
+
+
 def test_everything_is_exported(tandem: Tandem, tmp_path: Path) -> None:
     """JSON Lines and CSV hold every record of the caller, texts where they are wanted, on the screen or in a file."""
     tandem("import", pairs_in(tmp_path, *PAIRS), "--experiment", "e")

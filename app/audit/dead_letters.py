@@ -49,22 +49,24 @@ def dead_letters(
 
 
 async def _dead_letters(settings: Settings, retry: bool, limit: int, console: Console) -> int:
-    """Print each letter; return how many are left."""
+    """Print each letter; return how many are left, the older ones too."""
     table = Table("when and which run", "reason", "error", "now" if retry else "bytes")
-    left = 0
+    folder = settings.spool_path / LETTERS
     async with opened(settings) as (_, pool):
         letters, store = Letters(pool), RunStore(pool)
         kept = [Laid(at, letter, partial(letters.drop, number)) for number, at, letter in await letters.newest(limit)]
-        for laid in (*_files(settings.spool_path / LETTERS), *kept):
+        for laid in (*_files(folder), *kept):
             letter, now = laid.letter, f"{len(laid.letter.encoded):,}"
             if retry:
                 now = await _again(store, laid)
-                left += now not in ("stored", "duplicate")
             when = laid.at.astimezone(UTC).isoformat(timespec="seconds")
             table.add_row(f"{when}\n{letter.run_id or '?'} v{letter.version or '?'}", letter.reason, letter.error, now)
+        left = await letters.count() + len(list(folder.glob("*.json")))
     if table.row_count:
         table.columns[0].no_wrap = True  # an id that is broken in two cannot be searched for
         console.print(table)
+        if retry and left:
+            console.print(f"{left:,} are left")
     else:
         console.print("there are no dead letters")
     return left

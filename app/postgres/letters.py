@@ -42,6 +42,12 @@ class Letters:
             for row in rows
         ]
 
+    async def count(self) -> int:
+        """How many dead letters there are."""
+        async with self._pool.connection() as connection:
+            found: int = await connection.fetchval(QUERIES["count_letters"])
+        return found
+
     async def drop(self, letter_id: int) -> None:
         """Forget one; nothing happens when it is gone already."""
         async with self._pool.connection() as connection:
