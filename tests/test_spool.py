@@ -204,6 +204,35 @@ async def test_a_bit_that_flipped_is_a_dead_letter(tmp_path: Path, data: bytes) 
     assert [letter.reason for letter in store.letters.values()] == ["undecodable"]
 
 
+async def test_an_opening_with_a_flipped_bit_ends_no_run(tmp_path: Path) -> None:
+    """Of a run left open whose words on the disk are not what was written, none become part of the record."""
+    start = entries.opening()
+    await left_by_a_crash(tmp_path, start)
+    db = sqlite3.connect(tmp_path / FILE)
+    db.execute("UPDATE entries SET data = CAST(replace(data, 'France', 'Franca') AS BLOB)")
+    db.commit()
+    db.close()
+    store = MemoryStore()
+    async with spools.journal(tmp_path, store) as journal:
+        assert await journal.drain(5)
+        assert (journal.ledger.dead_lettered, journal.ledger.balanced) == (1, True)
+    assert store.runs == {}
+
+
+async def test_an_outcome_whose_version_flipped_is_stored(tmp_path: Path) -> None:
+    """A closing that its row calls an opening is not replaced by an interruption."""
+    closing = entries.closing()
+    await left_by_a_crash(tmp_path, closing)
+    db = sqlite3.connect(tmp_path / FILE)
+    db.execute("UPDATE entries SET version = ?", (OPENED,))
+    db.commit()
+    db.close()
+    store = MemoryStore()
+    async with spools.journal(tmp_path, store) as journal:
+        assert await journal.drain(5)
+    assert await store.versions() == {closing.opening.run_id: CLOSED}
+
+
 async def test_a_newer_spool_is_not_touched(tmp_path: Path) -> None:
     """A file of a newer version raises StartupError instead of being misread, and the directory is given back."""
     db = sqlite3.connect(tmp_path / FILE)

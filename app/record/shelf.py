@@ -10,9 +10,9 @@ from typing import Final, Literal, NamedTuple
 
 from app.errors import StartupError
 from app.record.backlog import Item, reread
-from app.record.codec import Undecodable, decode, digest, encode
+from app.record.codec import digest, encode
 from app.record.directory import MODE
-from app.record.entry import INTERRUPTED, OPENED, Attachment, Interruption
+from app.record.entry import INTERRUPTED, OPENED, Interruption, Opening
 
 FORMAT: Final = 1  # of the table
 _CORRUPT: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
@@ -40,7 +40,7 @@ _PARK: Final = "UPDATE entries SET drained = 1 WHERE seq IN (SELECT value FROM j
 _DELETE: Final = "DELETE FROM entries WHERE seq IN (SELECT value FROM json_each(?))"
 # A flipped bit may have made a value another type: each is read as what it should be.
 _UNFINISHED: Final = """
-SELECT seq, CAST(data AS BLOB), CAST(run_id AS TEXT), drained FROM entries
+SELECT seq, CAST(data AS BLOB), CAST(run_id AS TEXT), drained, CAST(digest AS BLOB) FROM entries
 WHERE version = ?1 AND run_id NOT IN (SELECT run_id FROM entries WHERE version > ?1)"""
 _LAST_AT: Final = "SELECT ifnull(max(at), 0.0) FROM entries WHERE at BETWEEN 0 AND 253402300799"  # until the year 9999
 _SUMS: Final = """
@@ -114,14 +114,12 @@ class Shelf:
         unfinished = []
         (last_at,) = self._db.execute(_LAST_AT).fetchone()
         ended_at = datetime.fromtimestamp(last_at, UTC)
-        for seq, data, _, _ in self._db.execute(_UNFINISHED, (OPENED,)):
-            try:
-                left = decode(data)
-            except Undecodable:
+        for seq, data, _, _, content_hash in self._db.execute(_UNFINISHED, (OPENED,)):
+            left = Item(seq, 0.0, 0, None, digest=content_hash, encoded=data)
+            reread(left)
+            if not isinstance(left.entry, Opening):  # a flipped bit has made it look like one
                 continue
-            if isinstance(left, Attachment):  # a flipped bit has made it look like an opening
-                continue
-            encoded = encode(Interruption(left.opening, ended_at))
+            encoded = encode(Interruption(left.entry, ended_at))
             unfinished.append((INTERRUPTED, digest(encoded), encoded, seq))
         self._db.execute("BEGIN IMMEDIATE")
         try:
@@ -136,7 +134,7 @@ class Shelf:
 
     def remember(self) -> None:
         """Learn which runs are open from the file, when it is not the first that this process opens."""
-        for seq, _, run_id, drained in self._db.execute(_UNFINISHED, (OPENED,)):
+        for seq, _, run_id, drained, _ in self._db.execute(_UNFINISHED, (OPENED,)):
             self._open[run_id] = seq
             if drained:
                 self._drained.add(run_id)
