@@ -20,9 +20,12 @@ from processes import command, environment, fresh_home, running
 from typer.testing import CliRunner, Result
 
 from app.cli import app
+from app.postgres.pool import Pool
+from app.postgres.runs import RunStore
 from app.record.codec import digest, encode
 from app.record.entry import Entry
 from app.record.replay import lines
+from app.record.store import DeadLetter
 
 Tandem = Callable[..., Result]
 AWAY = "postgresql://u:hidden-word-1@127.0.0.1:1/x"
@@ -186,6 +189,21 @@ def test_dead_letters_are_listed_and_tried_again(tandem: Tandem, dsn: str, tmp_p
     rows(dsn, "DELETE FROM runs WHERE version = 3")
     assert tandem("dead-letters", "--retry").exit_code == 0
     assert "there are no dead letters" in tandem("dead-letters").output
+
+
+def test_a_letter_that_was_damaged_is_not_stored(tandem: Tandem, dsn: str, tmp_path: Path) -> None:
+    """Bytes that are not what was written stay a dead letter, though an entry can be read from them."""
+    encoded = encode(entries.closing())
+    kept = DeadLetter(digest(encoded), None, None, "undecodable", "?", encoded.replace(b"France", b"Franca"))
+    asyncio.run(_bury(dsn, kept))
+    tried = tandem("dead-letters", "--retry")
+    assert (tried.exit_code, rows(dsn, "SELECT count(*) FROM runs")) == (1, [(0,)]), tried.output
+
+
+async def _bury(dsn: str, letter: DeadLetter) -> None:
+    """Keep it in PostgreSQL."""
+    async with Pool(dsn) as pool:
+        await RunStore(pool).bury([letter])
 
 
 def test_letters_that_were_not_tried_are_left(tandem: Tandem, dsn: str, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from app.errors import TandemError
 from app.failing import clear_errors
 from app.postgres.letters import Letters
 from app.postgres.runs import RunStore
-from app.record.codec import Undecodable, decode
+from app.record.codec import Undecodable, decode, digest
 from app.record.directory import LETTERS
 from app.record.store import DeadLetter, EntryRejected, Filed
 from app.settings import Settings, read_settings
@@ -92,6 +92,8 @@ async def _unlink(path: Path) -> None:
 
 async def _again(store: RunStore, laid: Laid) -> str:
     """What becomes of a dead letter when it is tried once more; what is stored is taken away."""
+    if laid.letter.reason == "undecodable" and digest(laid.letter.encoded) != laid.letter.digest:
+        return "not stored: the bytes are not what was written"  # though they may happen to be an entry
     try:
         (fate,) = await store.write([Filed(decode(laid.letter.encoded), laid.letter.digest)])
     except (EntryRejected, Undecodable) as error:
