@@ -41,7 +41,7 @@ _DELETE: Final = "DELETE FROM entries WHERE seq IN (SELECT value FROM json_each(
 # A flipped bit may have made a value another type: each is read as what it should be.
 _UNFINISHED: Final = """
 SELECT seq, CAST(data AS BLOB), CAST(run_id AS TEXT), drained, CAST(digest AS BLOB) FROM entries
-WHERE version = ?1 AND run_id NOT IN (SELECT run_id FROM entries WHERE version > ?1)"""
+WHERE version = :opened AND run_id NOT IN (SELECT run_id FROM entries WHERE version > :opened)"""
 _LAST_AT: Final = "SELECT ifnull(max(at), 0.0) FROM entries WHERE at BETWEEN 0 AND 253402300799"  # until the year 9999
 _SUMS: Final = """
 SELECT count(*), total(length(data)), ifnull(max(seq), 0), CAST(ifnull(min(at), 0.0) AS REAL) FROM entries"""
@@ -114,7 +114,7 @@ class Shelf:
         unfinished = []
         (last_at,) = self._db.execute(_LAST_AT).fetchone()
         ended_at = datetime.fromtimestamp(last_at, UTC)
-        for seq, data, _, _, content_hash in self._db.execute(_UNFINISHED, (OPENED,)):
+        for seq, data, _, _, content_hash in self._db.execute(_UNFINISHED, {"opened": OPENED}):
             left = Item(seq, 0.0, 0, None, digest=content_hash, encoded=data)
             reread(left)
             if not isinstance(left.entry, Opening):  # a flipped bit has made it look like one
@@ -134,7 +134,7 @@ class Shelf:
 
     def remember(self) -> None:
         """Learn which runs are open from the file, when it is not the first that this process opens."""
-        for seq, _, run_id, drained, _ in self._db.execute(_UNFINISHED, (OPENED,)):
+        for seq, _, run_id, drained, _ in self._db.execute(_UNFINISHED, {"opened": OPENED}):
             self._open[run_id] = seq
             if drained:
                 self._drained.add(run_id)
