@@ -150,6 +150,25 @@ async def test_filters_are_the_apis_and_travel_in_the_address(
     assert page.url.endswith("#/runs")
 
 
+async def test_what_is_typed_while_a_filter_is_on_its_way_stays(server: Process, page: Page) -> None:
+    """A field keeps what was typed before the address had the filter of another one; to clear them clears it too."""
+    await page.goto(f"{server.url}/#/runs")
+    await expect(page.locator("#runs-filters")).to_be_visible(timeout=WAIT_MS)
+    await page.evaluate("""() => {
+      const [first, second] = ["variant", "prompt_class"].map((name) => document.getElementById(`filter-${name}`));
+      first.value = "b";
+      first.form.requestSubmit();
+      second.value = "fact";
+    }""")
+    await expect(page.locator("#runs-clear")).to_be_visible(timeout=WAIT_MS)
+    await expect(page.locator("#filter-prompt_class")).to_have_value("fact")
+    assert page.url.endswith("#/runs?variant=b")
+    await page.click("#runs-clear")
+    await expect(page.locator("#runs-clear")).to_be_hidden(timeout=WAIT_MS)
+    for name in ("variant", "prompt_class"):
+        await expect(page.locator(f"#filter-{name}")).to_have_value("")
+
+
 async def test_a_filter_that_the_server_refuses_is_explained(server: Process, page: Page) -> None:
     """An address with a filter that makes no sense shows the server's reason and a way out."""
     await page.goto(f"{server.url}/#/runs?status=sleeping")

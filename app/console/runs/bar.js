@@ -35,7 +35,7 @@ export function createBar(go) {
   const controls = Object.fromEntries(FILTERS.map((name) => [name, control(name)]));
   const models = el("datalist", { id: "runs-models" });
   const more = el("summary", { id: "runs-more" }, BAR.more);
-  const clear = el("button", { type: "button", class: "quiet small", id: "runs-clear", hidden: true, onclick: () => go(hashOf({}, limit)) }, LIST.clear);
+  const clear = el("button", { type: "button", class: "quiet small", id: "runs-clear", hidden: true, onclick: clearAll }, LIST.clear);
   const rest = FILTERS.filter((name) => !ALWAYS.includes(name));
   const box = el("details", null, more, el("div", { class: "fields" }, rest.map((name) => field(name, controls[name]))));
   const node = el(
@@ -63,6 +63,11 @@ export function createBar(go) {
     return CHOICES[name] && !CHOICES[name].includes(text) ? "" : text;
   }
 
+  function clearAll() {
+    node.reset();
+    go(hashOf({}, limit));
+  }
+
   function changed(event) {
     event.preventDefault();
     const next = hashOf(filters(), limit);
@@ -73,10 +78,13 @@ export function createBar(go) {
 
   return {
     node,
-    /** Show these filters. */
+    /** Show these filters; a field whose filter is as before keeps what somebody is typing there. */
     show(wanted, pageLimit) {
+      const before = FILTERS.map(shownOf);
       [current, limit] = [wanted, pageLimit];
-      for (const name of FILTERS) controls[name].value = shownOf(name);
+      FILTERS.map(shownOf).forEach((text, i) => {
+        if (text !== before[i]) controls[FILTERS[i]].value = text;
+      });
       const hidden = rest.filter((name) => current[name]).length;
       more.textContent = hidden > 0 ? BAR.moreActive(hidden) : BAR.more;
       if (hidden > 0) box.open = true;
