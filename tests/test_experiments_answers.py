@@ -33,6 +33,22 @@ async def test_feedback_is_masked(past: Site) -> None:
         assert KEY not in str(await connection.fetch("SELECT * FROM feedback"))
 
 
+@pytest.mark.parametrize("name", ["experiment", "variant", "prompt_class", "tag"])
+async def test_a_masked_label_is_found_by_its_own_words(past: Site, name: str) -> None:
+    """Lists, exports and statistics look for a label as the record has it."""
+    label = f"of {KEY}"
+    labels: dict[str, Any] = {"tags": (label,)} if name == "tag" else {name: label}
+    run = closing(opening(**labels))
+    await past.keep(Redactor("full", 1000)(run))
+    wanted = {name: label}
+    assert len((await past.get("", 200, **wanted))["experiments"]) == 1
+    assert (await past.client.get("/api/experiments/export", params=wanted)).text.count("\n") == 1
+    if name != "tag":
+        assert (await past.get("/stats", 200, **wanted))["total"]["n"] == 1
+        assert (await past.get("/agreement", 200, **wanted))["total"]["n"] == 1
+        assert (await past.get("/deadline-curve", 200, **wanted))["n"] == 1
+
+
 @rows(("mode", "kept"), [("full", True), ("redacted", False), ("hash_only", False), ("none", False)])
 def test_a_remark_is_kept_like_a_label(mode: Any, kept: bool) -> None:
     """Personal data in it stay under `full` alone; its other words stay in every mode."""

@@ -28,6 +28,7 @@ from app.postgres.pool import Pool
 from app.postgres.runs import RunStore
 from app.question import Caller, Labels
 from app.record.entry import Entry, Interruption, Opening, RunEntry
+from app.record.redaction import Redactor
 
 ME, GUEST = Caller("me"), Caller("guest")
 SLOW_MS = 500.0
@@ -83,7 +84,7 @@ def asking(requests: Requests) -> httpx.AsyncClient:
     """A client of the route over these requests; a header that only this test knows says who asks."""
     app = FastAPI()
     problems.install(app)
-    give(app, SimpleNamespace(requests=requests))
+    give(app, SimpleNamespace(requests=requests, mask=Redactor("redacted", 1000).remark))
     app.include_router(logs.routes)
 
     async def identify(headers: Headers, _: Scope) -> Caller:
@@ -134,6 +135,16 @@ def every_kind() -> dict[str | None, list[RunEntry]]:
     found["error"].append(entries.closing(run(next(at), source="cache"), status="failed"))
     found[None] = [run(next(at))]
     return found
+
+
+async def test_labels_are_looked_for_as_they_are_kept(log: Log) -> None:
+    """A label that is masked in the record is found by the word it was asked with."""
+    word = "for jane.doe@example.org"
+    one = run(0, Labels(word, word, word, (word,)))
+    await log.keep(Redactor("redacted", 1000)(one))
+    for name in ("experiment", "variant", "prompt_class", "tag"):
+        assert await log.ids(**{name: word}) == [one.run_id]
+        assert await log.ids(**{name: f"not {word}"}) == []
 
 
 async def test_a_request_is_shown_with_what_became_of_it(log: Log) -> None:

@@ -32,11 +32,11 @@ routes: Final = APIRouter(tags=["experiments"], responses=REFUSALS)
 
 @routes.get("/api/experiments", summary="Records, newest first", dependencies=[Depends(once)])
 async def page(parts: Given, caller: Asker, query: Annotated[ListQuery, Query()]) -> dict[str, Any]:
-    past = parts.past
+    past, filters = parts.past, query.as_kept(parts.mask, caller).filters()
     fields = parse_fields(query.fields)
     if query.payload and query.limit > PAYLOAD_LIMIT_MAX:
         raise MalformedRequest(f"limit: must be from 1 to {PAYLOAD_LIMIT_MAX} with payload=true")
-    found = await list_runs(parts.records, caller, query.filters(), query.limit, query.cursor)
+    found = await list_runs(parts.records, caller, filters, query.limit, query.cursor)
     if query.payload and past is not None:
         found = await with_payloads(past.reads, caller, found)
     return only(found, fields)

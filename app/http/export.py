@@ -14,7 +14,7 @@ from app.errors import ParquetUnavailable
 from app.experiments.exporting import MEDIA_TYPES, Encoder, Export, Format, Lines, Table
 from app.http.callers import Asker
 from app.http.describe import REFUSALS
-from app.http.filters import FilterQuery, once
+from app.http.filters import FilterQuery, GivenMask, once
 from app.http.parts import GivenPast
 
 PARQUET: Final = "app.experiments.parquet"
@@ -50,9 +50,9 @@ routes: Final = APIRouter(tags=["experiments"], responses=REFUSALS, dependencies
 @routes.get(
     "/api/experiments/export", response_class=Response, summary="Every record that passes, as JSONL, CSV or Parquet"
 )
-async def download(past: GivenPast, caller: Asker, query: Annotated[ExportQuery, Query()]) -> Response:
+async def download(past: GivenPast, mask: GivenMask, caller: Asker, query: Annotated[ExportQuery, Query()]) -> Response:
     encoder = await _encoder(query.format, payload=query.payload)
-    export = await past.reads.export(caller, query.filters(), payload=query.payload)
+    export = await past.reads.export(caller, query.as_kept(mask, caller).filters(), payload=query.payload)
     try:  # a database that does not answer is told while a refusal is still possible
         first = await export.batch()
     except BaseException:  # cancelled too: no response owns the export yet

@@ -2,7 +2,7 @@
 
 import re
 from datetime import UTC, datetime
-from typing import Annotated, Final
+from typing import Annotated, Final, Self
 
 from fastapi import Request
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
@@ -10,6 +10,9 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from app.errors import MalformedRequest, Outcome
 from app.experiments.list import Filters, Source, State, Verdict
 from app.experiments.rollup import Selection
+from app.http.given import given
+from app.http.parts import Mask
+from app.question import Caller
 
 _LOST_PLUS: Final = re.compile(r"(:\d\d(?:\.\d+)?) (\d\d:?\d\d)\Z")
 
@@ -31,9 +34,12 @@ def _with_plus(text: object) -> object:
 
 Moment = Annotated[datetime, BeforeValidator(_with_plus), AfterValidator(_in_utc)]
 
+_LABELS: Final = frozenset({"experiment", "variant", "prompt_class", "tag"})
 _LABEL: Final = Field(description="The label that the question was asked with")
 _MODEL: Final = Field(description="`provider:model`; of either lane, in a deadline curve of the lane it is about")
 _SOURCE: Final = Field(description="Asked live, replayed from the cache, or imported")
+
+GivenMask = Annotated[Mask, given("mask")]
 
 
 class SpanQuery(BaseModel):
@@ -44,6 +50,13 @@ class SpanQuery(BaseModel):
     since: Annotated[Moment | None, Field(description="From then on; ISO 8601, without an offset UTC is meant")] = None
     until: Annotated[Moment | None, Field(description="Before then")] = None
     prompt_class: Annotated[str | None, _LABEL] = None
+
+    def as_kept(self, mask: Mask, caller: Caller) -> Self:
+        """The same, its labels as the record has them."""
+        labels = {name: getattr(self, name) for name in _LABELS & self.model_fields_set}
+        return self.model_copy(
+            update={name: mask(label, caller.grant.content) for name, label in labels.items() if label is not None}
+        )
 
 
 class FilterQuery(SpanQuery):

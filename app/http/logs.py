@@ -9,7 +9,7 @@ from app.experiments.list import LIMIT_DEFAULT, LIMIT_MAX
 from app.experiments.logs import Requests, Wanted, Way, Word, list_requests
 from app.http.callers import Asker
 from app.http.describe import REFUSALS
-from app.http.filters import SpanQuery, once
+from app.http.filters import GivenMask, SpanQuery, once
 from app.http.given import given
 
 _LABEL: Final = Field(description="The label that the request came with")
@@ -45,6 +45,9 @@ routes: Final = APIRouter(tags=["logs"], responses=REFUSALS)
 
 @routes.get("/api/logs", summary="Requests, newest first", dependencies=[Depends(once)])
 async def page(
-    requests: Annotated[Requests, given("requests")], caller: Asker, query: Annotated[LogQuery, Query()]
+    requests: Annotated[Requests, given("requests")],
+    mask: GivenMask,
+    caller: Asker,
+    query: Annotated[LogQuery, Query()],
 ) -> dict[str, Any]:
-    return await list_requests(requests, caller, query.wanted(), query.limit, query.cursor)
+    return await list_requests(requests, caller, query.as_kept(mask, caller).wanted(), query.limit, query.cursor)

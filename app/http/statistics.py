@@ -14,9 +14,8 @@ from app.experiments.verdicts import agreement
 from app.http.body import Label
 from app.http.callers import Asker
 from app.http.describe import REFUSALS
-from app.http.filters import SelectionQuery, SpanQuery, once
-from app.http.given import given
-from app.http.parts import GivenPast, Mask
+from app.http.filters import GivenMask, SelectionQuery, SpanQuery, once
+from app.http.parts import GivenPast
 from app.question import LaneName
 
 STATS: Final = (
@@ -56,7 +55,6 @@ class CompareQuery(SpanQuery):
     part: Annotated[Part, Field(description="The whole run or one of its lanes; agreement is of a run")] = "run"
 
 
-GivenMask = Annotated[Mask, given("mask")]
 routes: Final = APIRouter(tags=["experiments"], responses=REFUSALS, dependencies=[Depends(once)])
 
 
@@ -65,19 +63,25 @@ routes: Final = APIRouter(tags=["experiments"], responses=REFUSALS, dependencies
     summary="Counts, times, tokens and cost, in total and by any of a few keys",
     description=STATS,
 )
-async def in_numbers(past: GivenPast, caller: Asker, query: Annotated[StatsQuery, Query()]) -> dict[str, Any]:
-    return await stats(past.rolled_up, caller, query.selection(), parse_by(query.by))
+async def in_numbers(
+    past: GivenPast, mask: GivenMask, caller: Asker, query: Annotated[StatsQuery, Query()]
+) -> dict[str, Any]:
+    return await stats(past.rolled_up, caller, query.as_kept(mask, caller).selection(), parse_by(query.by))
 
 
 @routes.get("/api/experiments/agreement", summary="How often the slow model changed the answer, at what price")
-async def in_agreement(past: GivenPast, caller: Asker, query: Annotated[SelectionQuery, Query()]) -> dict[str, Any]:
-    return await agreement(past.reads, caller, query.selection())
+async def in_agreement(
+    past: GivenPast, mask: GivenMask, caller: Asker, query: Annotated[SelectionQuery, Query()]
+) -> dict[str, Any]:
+    return await agreement(past.reads, caller, query.as_kept(mask, caller).selection())
 
 
 @routes.get("/api/experiments/deadline-curve", summary="How long a lane takes, and which timeout follows")
-async def in_time(past: GivenPast, caller: Asker, query: Annotated[CurveQuery, Query()]) -> dict[str, Any]:
+async def in_time(
+    past: GivenPast, mask: GivenMask, caller: Asker, query: Annotated[CurveQuery, Query()]
+) -> dict[str, Any]:
     timed = Timed(query.lane, query.metric)
-    return await deadline_curve(past.reads, caller, query.selection(), timed, query.share)
+    return await deadline_curve(past.reads, caller, query.as_kept(mask, caller).selection(), timed, query.share)
 
 
 @routes.get("/api/experiments/compare", summary="Two variants of an experiment against each other")
@@ -85,7 +89,8 @@ async def in_contest(
     past: GivenPast, mask: GivenMask, caller: Asker, query: Annotated[CompareQuery, Query()]
 ) -> dict[str, Any]:
     # labels are looked for, and repeated, as the record has them
-    labels = {name: mask(getattr(query, name), caller.grant.content) for name in ("experiment", "a", "b")}
+    query = query.as_kept(mask, caller)
+    labels = {name: mask(getattr(query, name), caller.grant.content) for name in ("a", "b")}
     if labels["a"] == labels["b"]:
         raise MalformedRequest("b: must be another variant than a")
     if query.metric == "agreement" and query.part != "run":
