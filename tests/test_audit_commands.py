@@ -231,6 +231,16 @@ def test_everything_is_exported(tandem: Tandem, tmp_path: Path) -> None:
     assert tandem("export", "--caller", "somebody").stdout_bytes == b""
 
 
+def test_an_export_without_a_database_leaves_the_one_before(
+    tandem: Tandem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that was exported once keeps its lines when the next export cannot begin."""
+    (tmp_path / "runs.jsonl").write_text("{}\n")
+    monkeypatch.setenv("DATABASE_URL", AWAY)
+    assert tandem("export", "--out", tmp_path / "runs.jsonl").exit_code == 2
+    assert (tmp_path / "runs.jsonl").read_text() == "{}\n"
+
+
 @pytest.mark.parametrize("arguments", [("replay", "{}/no.log"), ("export", "--out", "{}/no/x"), ("replay", "{}")])
 def test_a_file_that_cannot_be_opened_is_told(tandem: Tandem, tmp_path: Path, arguments: tuple[str, ...]) -> None:
     """One line names the file and why; the exit code is 2."""

@@ -178,18 +178,24 @@ def export(
     caller: Annotated[str, typer.Option(help="Whose runs.")] = "local",
 ) -> None:
     """All of a caller's records, newest first."""
-    with clear_errors(), contextlib.ExitStack() as stack:
-        sink: BinaryIO = sys.stdout.buffer if str(out) == "-" else stack.enter_context(out.open("wb"))
+    with clear_errors():
         encoder = exporting.Table(payload=payload) if csv else exporting.Lines()
-        asyncio.run(_export(read_settings(), sink, encoder, Caller(caller), payload=payload))
+        asyncio.run(_export(read_settings(), out, encoder, Caller(caller), payload=payload))
 
 
-async def _export(
-    settings: Settings, sink: BinaryIO, encoder: exporting.Encoder, caller: Caller, *, payload: bool
-) -> None:
+async def _export(settings: Settings, out: Path, encoder: exporting.Encoder, caller: Caller, *, payload: bool) -> None:
+    """Begin the file when the first records are there: it may hold the export before."""
     async with opened(settings) as (way, pool):
         found = await Experiments(pool, way).export(caller, Filters(), payload=payload)
         with contextlib.closing(found):
-            while records := await found.batch():
-                sink.write(encoder.encode(records))
-        sink.write(encoder.end())
+            records = await found.batch()
+            with _sink(out) as sink:
+                while records:
+                    sink.write(encoder.encode(records))
+                    records = await found.batch()
+                sink.write(encoder.end())
+
+
+def _sink(out: Path) -> contextlib.AbstractContextManager[BinaryIO]:
+    """The file, or standard output, which stays open."""
+    return contextlib.nullcontext(sys.stdout.buffer) if str(out) == "-" else out.open("wb")
