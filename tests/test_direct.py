@@ -177,3 +177,18 @@ async def test_an_offender_without_a_grave_is_printed(store: MemoryStore, log: L
         assert await journal.drain(5)
         assert (journal.ledger.dead_lettered, journal.ledger.logged, journal.ledger.balanced) == (1, 0, True)
     assert [(filed.entry.id, filed.entry.version) for filed in log.entries] == [("no id", OPENED)]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"tandem_audit":1}',
+        '{"tandem_audit":1,"digest":"x","part":1,"parts":1,"data":""}',
+        '{"tandem_audit":1,"digest":"x","part":1e999,"parts":1,"data":"","run_id":"a"}',
+        '{"log":' * 9999 + '"tandem_audit"',
+    ],
+)
+def test_a_line_that_only_looks_like_one_of_ours_is_passed_over(line: str) -> None:
+    """What somebody else wrote into the same log ends no replay."""
+    reader = Replay()
+    assert (reader.feed(line), reader.missing) == (None, [])

@@ -91,6 +91,6 @@ def _found(line: str) -> dict[str, Any] | None:
             return None
         data = base64.b64decode(fields["data"], validate=True)
         numbers = {name: int(fields[name]) for name in ("part", "parts")}
-        return fields | numbers | {"data": data, "digest": str(fields["digest"])}
-    except (ValueError, KeyError, TypeError):
+        return numbers | {"data": data, "digest": str(fields["digest"]), "run_id": fields["run_id"]}
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
