@@ -504,6 +504,30 @@ async def test_connections_are_used_again() -> None:
         valid_stream(answer.body)
 
 
+@rows("most", [1, 40, 100_000])
+async def test_an_offer_of_another_protocol_is_declined(most: int) -> None:
+    """A question that offers h2c, as Java's client does at first, is answered, however it is split; so is the next."""
+    offer = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABk")
+    body = b'{"input": "x"}'
+    in_chunks = head("POST", "/v1/reason", "Content-Type: application/json", "Transfer-Encoding: chunked", *offer)
+    requests = [
+        post(body, *offer),
+        in_chunks + b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body),
+        head("GET", "/health/live", *offer),
+        post(b"GET /nowhere HTTP/1.1\r\n\r\n", *offer),
+        head("GET", "/health/live"),
+    ]
+    async with serving() as server, dialled(server.port) as (reader, writer):
+        sent = b"".join(requests)
+        for at in range(0, len(sent), most):
+            writer.write(sent[at : at + most])
+            await asyncio.sleep(0)
+        replies = [await reply(reader) for _ in requests]
+    assert [answer.status for answer in replies] == [200, 200, 200, 422, 200]
+    for answer in replies[:2]:
+        assert valid_stream(answer.body)[-1].data["status"] == "completed"
+
+
 async def test_too_many_runs_are_refused() -> None:
     """Above MAX_LIVE_RUNS a question is a 503 that says when to come again; an ended run makes room."""
     async with serving(max_live_runs=1) as server:

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.http.closings import LATE, MALFORMED, TOO_LARGE, full
 from app.http.departure import CONNECTION
 from app.http.doorstep import Doorstep
 from app.http.joining import Joining
 from app.http.notices import Kind
+from app.http.offers import Declining
 
 MAX_HEAD_BYTES: Final = 64 * 1024
 MAX_HEADERS: Final = 256
@@ -39,7 +39,7 @@ class Parting(NamedTuple):
     close: Callable[[], None]
 
 
-class Protocol(HttpToolsProtocol):
+class Protocol(Declining):
     """uvicorn's protocol with bounds, most of which cost a request nothing.
 
     It drops a connection whose client takes nothing of what was written for send_timeout_s seconds. Here and not in a
@@ -88,9 +88,7 @@ class Protocol(HttpToolsProtocol):
         self._pending += len(data)
         self._unset_keepalive_if_required()
         try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            pass  # to what we do not speak: the request is answered as it is
+            self.feed(data)
         except httptools.HttpParserError:
             self._refuse("malformed", MALFORMED)
             return
@@ -133,7 +131,7 @@ class Protocol(HttpToolsProtocol):
         if self._head_watch is not None:
             self._head_watch.cancel()
             self._head_watch = None
-        if self.transport.is_closing():
+        if self.transport.is_closing() or self.offers():
             return
         if self._head_bytes > MAX_HEAD_BYTES:
             self._refuse("head_large", TOO_LARGE)
@@ -185,6 +183,8 @@ class Protocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """The request is whole. Reading goes on, to see the client leave, unless requests wait for their turn."""
+        if self._plain:
+            return
         self._pending, self._stage = 0, "between"
         self.scope["extensions"][CONNECTION]["whole"] = True
         if self._linger_watch is not None and (self._turned_away or not self.cycle.keep_alive):
