@@ -12,7 +12,7 @@ from app.errors import ModelError
 from app.events import Usage
 from app.llm import deliberate
 from app.llm.consensus import final_answer, majority
-from app.llm.model import Finish, Item, Pieces, Prompt
+from app.llm.model import CHARS_PER_TOKEN, Finish, Item, Pieces, Prompt
 from app.llm.options import ProviderOptions
 from app.llm.scripted import open_model
 from app.question import Message
@@ -145,6 +145,18 @@ async def test_usage_runs_along() -> None:
     async with aclosing(deliberate.wrap("3", Recital("early", None, None)).ask(PROMPT)) as items:
         await anext(items)
         assert await anext(items) == Usage(3, 2, source="estimated")
+
+
+async def test_a_sample_that_still_speaks_is_counted() -> None:
+    """What samples that still speak have read and said counts as well, by an estimate, shown or not."""
+    talking = open_model("endless?first=0&gap=0", ProviderOptions())
+    items: list[Item] = []
+    async with aclosing(deliberate.wrap("3", talking).ask(PROMPT)) as stream:
+        while not items or not isinstance(items[-1], Usage):
+            items.append(await anext(stream))
+    shown = len(spoken(items, "thinking").removeprefix("Sample 1: "))
+    assert isinstance(items[-1], Usage)
+    assert items[-1] == Usage(3, 3 * -(-shown // CHARS_PER_TOKEN), 0, source="estimated")
 
 
 def test_a_straggler_is_given_up() -> None:

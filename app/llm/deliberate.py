@@ -16,7 +16,7 @@ from msgspec import structs
 from app.errors import ModelError
 from app.events import Usage
 from app.llm.consensus import majority
-from app.llm.model import Finish, Item, LanguageModel, Pieces, Prompt, Warming
+from app.llm.model import Finish, Item, LanguageModel, Pieces, Prompt, Warming, estimated
 
 FEWEST: Final = 2
 MOST: Final = 15
@@ -95,7 +95,7 @@ class Deliberate:
                 late = "" if await _heard(news, patience.until()) else _given_up(samples)
                 if text := _unshown(samples) + late:
                     yield Pieces("thinking", [text])
-                if (total := _total([sample.usage for sample in samples])) != told:
+                if (total := _total([_used(prompt, sample) for sample in samples])) != told:
                     told = total
                     yield total
             for task in tasks:
@@ -219,6 +219,13 @@ def _nothing(samples: Sequence[Sample]) -> Iterator[Item]:
         if sample.finish is not None:
             yield sample.finish
             return
+
+
+def _used(prompt: Prompt, sample: Sample) -> Usage:
+    """What a sample reported; else an estimate, once it was heard: the lane may be cut at any moment."""
+    if sample.usage.source != "unknown" or not sample.seen:
+        return sample.usage
+    return estimated(prompt.messages, len(sample.text), len(sample.seen) - len(sample.text))
 
 
 def _total(usages: Sequence[Usage]) -> Usage:

@@ -1,7 +1,7 @@
 """The one protocol every language model satisfies: a prompt goes in, pieces of text come out until a Finish."""
 
-from collections.abc import AsyncGenerator
-from typing import Literal, NamedTuple, Protocol, runtime_checkable
+from collections.abc import AsyncGenerator, Iterable
+from typing import Final, Literal, NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 
@@ -9,6 +9,8 @@ from app.events import Usage
 from app.question import Message
 
 Kind = Literal["answer", "thinking"]
+
+CHARS_PER_TOKEN: Final = 4  # the usual rule of thumb for an estimate where a model reports no usage
 
 
 class Pieces(NamedTuple):
@@ -81,3 +83,10 @@ class LanguageModel(Protocol):
     async def close(self) -> None:
         """Release what the model holds (connections, a child process); called once, after the last ask."""
         ...
+
+
+def estimated(asked: Iterable[Message], answer: int, thinking: int) -> Usage:
+    """What was used, as far as it can be told by how many characters were heard."""
+    read = sum(len(message.content) for message in asked)
+    given, said, thought = (-(-chars // CHARS_PER_TOKEN) for chars in (read, answer, thinking))
+    return Usage(given, said + thought, thought, source="estimated")

@@ -10,7 +10,7 @@ import msgspec
 
 from app.errors import ModelError, Outcome
 from app.events import LaneEnd, Usage, clean
-from app.llm.model import Attempt, Item, Kind, LanguageModel, Pieces, Prompt
+from app.llm.model import Attempt, Item, Kind, LanguageModel, Pieces, Prompt, estimated
 from app.question import LaneAsk, LaneName
 from app.reasoning.run import Run
 from app.reasoning.verdict import LaneState
@@ -21,7 +21,6 @@ MAX_LANE_CHARS = 1_000_000
 MAX_LANE_PIECES = 100_000  # each costs the log about 150 bytes
 AFTER_FINISH_S = 1.0  # for the usage that some models report behind their end marker
 BURST = 64  # items in a row
-CHARS_PER_TOKEN = 4  # the usual rule of thumb for an estimate where a model reports no usage
 
 
 class Lane:
@@ -215,9 +214,7 @@ class Lane:
             return self._usage
         if not self._pieces:
             return Usage()
-        answer, thinking = map(_tokens, self._chars.values())
-        asked = _tokens(sum(len(message.content) for message in self._run.question.messages))
-        return Usage(asked, answer + thinking, thinking, source="estimated")
+        return estimated(self._run.question.messages, self._chars["answer"], self._chars["thinking"])
 
     # -- what the race and the record read
 
@@ -253,11 +250,6 @@ _TIMEOUTS = {
     "lane_timeout": "the lane's time was up",
     "deadline": "the run's deadline was reached",
 }
-
-
-def _tokens(chars: int) -> int:
-    """About how many tokens that many characters are."""
-    return -(-chars // CHARS_PER_TOKEN)
 
 
 def usd(nano: int | None) -> float | None:
