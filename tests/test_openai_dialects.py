@@ -14,7 +14,7 @@ from fake_openai import CUT, DONE, HANG, FakeOpenAI, Reply, Step, error, event, 
 from openai_dialects import COUNT, COUNTED, DIALECTS, EMPTY_FINISH, HELLO, HI, STOP, Told, told
 
 from app.errors import ModelError
-from app.llm.failures import MAX_SEARCHED_CHARS, masked
+from app.llm.failures import MAX_SEARCHED_CHARS, answered, masked
 from app.llm.model import Finish, Item, Prompt
 from app.llm.openai import open_model
 from app.llm.options import ProviderOptions
@@ -104,6 +104,30 @@ async def test_http_error(fake: FakeOpenAI, status: int) -> None:
     assert failure is not None
     assert (failure.reason, failure.retryable) == STATUSES[status]
     assert f"fake error {status}" in failure.message
+
+
+SHAPES = [
+    {"error": {"message": "no such luck", "code": 400}},
+    [{"error": {"code": 400, "message": "no such luck", "status": "INVALID_ARGUMENT"}}],
+    {"error": "no such luck"},
+    {"object": "error", "message": "no such luck"},
+    {"detail": "no such luck"},
+]
+
+
+@rows("body", SHAPES)
+async def test_the_shape_of_an_error(fake: FakeOpenAI, body: object) -> None:
+    """What upstream says in an error is told, whatever it is wrapped in; Gemini's endpoint puts it into a list."""
+    _, failure = await ask(fake, Reply((json.dumps(body).encode(),), status=400, content_type="application/json"))
+    assert failure is not None
+    assert failure.message == "The model's server refused the request (HTTP 400): no such luck"
+
+
+@rows("body", [[], {}, [[]], [7], {"error": []}, 7, "", None])
+def test_an_error_without_a_word(body: object) -> None:
+    """An error that says nothing in any shape we know is told without its words."""
+    failure = answered(400, json.dumps(body).encode(), None)
+    assert failure.message == "The model's server refused the request (HTTP 400)."
 
 
 async def test_redirect_keeps_the_key(fake: FakeOpenAI) -> None:

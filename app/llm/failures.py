@@ -104,7 +104,9 @@ def _said(body: bytes) -> str:
 
 
 def _text(error: Any) -> str:  # noqa: ANN401  # JSON has no narrower type
-    """The message of an error object in any of the usual shapes."""
+    """The message of an error object in any of the usual shapes; Gemini's OpenAI endpoint puts it into a list."""
+    if isinstance(error, list):
+        error = error[0] if error else ""
     for _ in range(3):
         if not isinstance(error, dict):
             break
