@@ -528,6 +528,19 @@ async def test_an_offer_of_another_protocol_is_declined(most: int) -> None:
         assert valid_stream(answer.body)[-1].data["status"] == "completed"
 
 
+async def test_a_client_of_http_1_0() -> None:
+    """A client of HTTP/1.0, which knows no chunks, gets the bare stream, and one object, up to the connection's end."""
+    async with serving() as server:
+        for more in ({}, {"stream": False}):
+            request = post(json.dumps({"input": "x", **more}).encode()).replace(b"HTTP/1.1", b"HTTP/1.0", 1)
+            async with dialled(server.port, request) as (reader, _):
+                top, _, body = (await reader.read()).partition(b"\r\n\r\n")
+            assert b"transfer-encoding" not in top
+            assert top.count(b"\r\nconnection: ") == top.count(b"\r\nconnection: close") == 1
+            done = json.loads(body)["done"] if more else valid_stream(body)[-1].data
+            assert done["status"] == "completed"
+
+
 async def test_too_many_runs_are_refused() -> None:
     """Above MAX_LIVE_RUNS a question is a 503 that says when to come again; an ended run makes room."""
     async with serving(max_live_runs=1) as server:

@@ -1,9 +1,8 @@
 """One connection as the server sees it: how long and how large whatever a client sends and leaves unread may be."""
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal
 
 import httptools
 
@@ -13,6 +12,7 @@ from app.http.doorstep import Doorstep
 from app.http.joining import Joining
 from app.http.notices import Kind
 from app.http.offers import Declining
+from app.http.parting import Parting
 
 MAX_HEAD_BYTES: Final = 64 * 1024
 MAX_HEADERS: Final = 256
@@ -29,14 +29,6 @@ class Bounds:
     send_timeout_s: float = 30.0
     head_timeout_s: float = 10.0
     connections: int = 10_000
-
-
-class Parting(NamedTuple):
-    """What a request writes its reply to when the connection ends with it: the transport, but for how it is closed."""
-
-    write: Callable[[bytes], None]
-    is_closing: Callable[[], bool]
-    close: Callable[[], None]
 
 
 class Protocol(Declining):
@@ -146,7 +138,7 @@ class Protocol(Declining):
             if self.cycle.keep_alive:
                 self.cycle.transport = Joining(self.cycle)  # type: ignore[assignment]  # all that a cycle needs of one
             else:
-                parting = Parting(self.transport.write, self.transport.is_closing, self._part)
+                parting = Parting(self.transport, self._part, plain=self.scope["http_version"] == "1.0")
                 self.cycle.transport = parting  # type: ignore[assignment]  # as above
 
     def _turn_away(self) -> None:

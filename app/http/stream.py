@@ -18,7 +18,8 @@ HEADERS = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
 # There are proxies that compress in spite of no-transform, and hold events back while they do; all leave alone what
 # says that it has been encoded.
 _STREAM_HEADERS = {**HEADERS, "Content-Encoding": "identity"}
-_HEAD = EventSourceResponse(iter(()), headers=_STREAM_HEADERS).raw_headers  # made once
+_PARENTS = EventSourceResponse(iter(()), headers=_STREAM_HEADERS).raw_headers  # made once
+_HEAD = [pair for pair in _PARENTS if pair[0] != b"connection"]  # which is for the connection to say
 
 
 class Place(msgspec.Struct, frozen=True):
