@@ -218,6 +218,7 @@ def test_one_server_a_home_and_one_a_port(home: Path) -> None:
             ["PORT: ", "DEADLINE_S: ", "LOG_LEVEL: ", "CACHE_TTL_BY_CLASS: "],
         ),
         ({"DATABASE_URL": "mysql://nobody@127.0.0.1/x"}, ["DATABASE_URL"]),
+        ({"HOST": "0..0.0.0", "ALLOW_ANONYMOUS": "true"}, ["HOST=0..0.0.0", "another HOST"]),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
 )

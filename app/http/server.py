@@ -80,7 +80,7 @@ class DrainingServer(Server):
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises StartupError that names the setting."""
+    """A listening socket. Raises StartupError that names the settings."""
     try:
         family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind, proto)
@@ -90,8 +90,9 @@ def bind(host: str, port: int) -> socket.socket:
         except OSError:
             listener.close()
             raise
-    except OSError as error:
-        raise StartupError(f"cannot listen on HOST={host} PORT={port}: {error.strerror}; set another PORT") from None
+    except (OSError, UnicodeError) as error:  # the latter of what can be no host's name, as 0..0.0.0
+        why = error.strerror if isinstance(error, OSError) else "no host can be called so"
+        raise StartupError(f"cannot listen on HOST={host} PORT={port}: {why}; set another HOST or PORT") from None
     listener.listen(BACKLOG)
     listener.set_inheritable(False)
     return listener
