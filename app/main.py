@@ -38,7 +38,13 @@ DESCRIPTION = "One question, a fast and a slow language model, one truthful stre
 
 def create_app(parts: Parts, *, guard_loopback: bool) -> ASGIApp:
     """The ASGI application; guard_loopback refuses what a foreign web page could have sent."""
-    app = FastAPI(title="Tandem", version=parts.version, description=DESCRIPTION, redoc_url=None)
+    app = FastAPI(
+        title="Tandem",
+        version=parts.version,
+        description=DESCRIPTION,
+        redoc_url=None,
+        redirect_slashes=False,  # to http, behind a proxy that ends TLS: a key would go there in the clear
+    )
     give(app, parts)
     problems.install(app)
     for routes in _routes(parts):  # as they are: to include a router would build its routes a second time

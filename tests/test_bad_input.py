@@ -483,9 +483,9 @@ async def test_another_method_is_refused(site: Site, method: str, path: str, all
     assert set(refused.headers["allow"].split(", ")) == allowed
 
 
-@rows("path", ["/v1", "/v1/reasons", "/v1/reason/x", "/api", "/nowhere", "/console/no.js", "/.env"])
+@rows("path", ["/v1", "/v1/reasons", "/v1/reason/x", "/v1/session/", "/api", "/nowhere", "/console/no.js", "/.env"])
 async def test_an_unknown_address_is_not_found(site: Site, path: str) -> None:
-    """An address where nothing is, is a 404."""
+    """An address where nothing is, is a 404, and leads nowhere else."""
     await site.refuses("GET", path, 404, "not_found")
 
 
