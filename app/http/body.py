@@ -216,7 +216,7 @@ async def _gathered(receive: Receive, max_bytes: int) -> bytes:
 
 
 def _too_large(max_bytes: int) -> BodyTooLarge:
-    return BodyTooLarge(f"the body is larger than {max_bytes} bytes (MAX_BODY_BYTES)")
+    return BodyTooLarge(f"the body is larger than the {max_bytes} bytes that this address takes")
 
 
 def read_query(request: Request) -> ReasonQuery:
