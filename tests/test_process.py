@@ -218,6 +218,12 @@ def test_one_server_a_home_and_one_a_port(home: Path) -> None:
             ["PORT: ", "DEADLINE_S: ", "LOG_LEVEL: ", "CACHE_TTL_BY_CLASS: "],
         ),
         ({"DATABASE_URL": "mysql://nobody@127.0.0.1/x"}, ["DATABASE_URL"]),
+        ({"SPOOL_DIR": "/dev/null"}, ["/dev/null", "SPOOL_DIR"]),
+        (
+            {"FAST_MODEL": "openai:x", "OPENAI_BASE_URL": "host/v1"},
+            ["FAST_MODEL", "OPENAI_BASE_URL", "https://host/v1"],
+        ),
+        ({"SLOW_MODEL": "openai:x", "OPENAI_API_KEY": "a\nb"}, ["SLOW_MODEL", "OPENAI_API_KEY"]),
         ({"HOST": "0..0.0.0", "ALLOW_ANONYMOUS": "true"}, ["HOST=0..0.0.0", "another HOST"]),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",

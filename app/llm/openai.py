@@ -121,7 +121,7 @@ def _endpoint(options: ProviderOptions) -> URL:
     except ValueError:
         url = URL()
     if url.scheme not in {"http", "https"} or not url.host:
-        raise ValueError("the base URL must look like https://host/v1")
+        raise ValueError("the base URL (OPENAI_BASE_URL) must look like https://host/v1")
     return url.with_path(url.raw_path.rstrip("/") + "/chat/completions", encoded=True, keep_query=True)
 
 
@@ -135,7 +135,7 @@ def _headers(options: ProviderOptions, url: URL) -> bytes:
         user = f"{url.user}:{url.password or ''}"
         lines.append(f"Authorization: Basic {b64encode(user.encode()).decode()}")
     if any(map(_UNFIT.search, lines)):
-        raise ValueError("the API key holds a line break or another control character")
+        raise ValueError("the API key (OPENAI_API_KEY) holds a line break or another control character")
     return "".join(f"{line}\r\n" for line in lines).encode()
 
 

@@ -18,7 +18,7 @@ LETTERS: Final = "dead-letters"
 
 def take(directory: Path) -> IO[bytes]:
     """Make the directory and lock it until the returned file is closed or this process dies; raises StartupError."""
-    hint = "set TANDEM_HOME to a directory of this process's own on a disk that can be written"
+    hint = "set SPOOL_DIR (unset: TANDEM_HOME) to a directory of this process's own on a disk that can be written"
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         directory.chmod(0o700)
