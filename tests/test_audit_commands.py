@@ -176,12 +176,14 @@ def test_dead_letters_are_listed_and_tried_again(tandem: Tandem, dsn: str, tmp_p
     laid = pasts.closing()
     folder = tmp_path / "home" / "spool" / "dead-letters"
     folder.mkdir(parents=True)
-    fields = {"run_id": laid.opening.run_id, "version": 3, "reason": "rejected", "error": "disk", "digest": "00" * 32}
+    fields = {"run_id": laid.opening.run_id, "version": 3, "reason": "rejected", "error": "[/a]", "digest": "00" * 32}
     kept = fields | {"digest": digest(encode(laid)).hex(), "encoded": base64.b64encode(encode(laid)).decode()}
     (folder / f"{kept['digest']}.json").write_text(json.dumps(kept))
     listed = tandem("dead-letters")
     assert listed.exit_code == 0
-    assert all(said in listed.output for said in (whole.opening.run_id, laid.opening.run_id, "conflict", "rejected"))
+    assert all(
+        said in listed.output for said in (whole.opening.run_id, laid.opening.run_id, "conflict", "rejected", "[/a]")
+    )
     tried = tandem("dead-letters", "--retry")
     assert (tried.exit_code, "stored" in tried.output, "conflict" in tried.output) == (1, True, True)
     assert list(folder.iterdir()) == []

@@ -67,6 +67,16 @@ async def test_a_key_from_its_making_to_its_end(tandem: Tandem, dsn: str) -> Non
     assert (again.exit_code, "it is revoked" in again.output) == (2, True)
 
 
+async def test_a_note_is_shown_as_it_was_written(tandem: Tandem) -> None:
+    """A note in brackets, or between colons, is no mark-up that changes the list or ends it."""
+    notes = ("[/team] laptop", "[red]until May", ":key: of the build")
+    for note in notes:
+        await made(tandem, "create", "alice", "--note", note)
+    listed = await tandem("keys", "list")
+    assert listed.exit_code == 0, listed.output
+    assert [note for note in notes if note not in listed.output] == []
+
+
 async def test_a_key_is_shown_once(tandem: Tandem, tmp_path: Path) -> None:
     """Standard output has the key alone; no list, and nothing in the database, shows it again."""
     told = await tandem("keys", "create", "alice", "--note", "laptop", "--expires", "90d", "--tenant", "one")

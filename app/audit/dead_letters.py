@@ -44,7 +44,7 @@ def dead_letters(
 ) -> None:
     """What could not be stored, and why; with --retry the exit code is 1 while something is left."""
     with clear_errors():
-        left = asyncio.run(_dead_letters(read_settings(), retry, limit, Console()))
+        left = asyncio.run(_dead_letters(read_settings(), retry, limit, Console(markup=False, emoji=False)))
     raise typer.Exit(1 if retry and left else 0)
 
 

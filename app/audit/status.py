@@ -26,7 +26,7 @@ LOCAL_URL = "http://127.0.0.1:8080"
 def status(url: Url = LOCAL_URL) -> None:
     """Where the records are: of the running server, on this disk, in PostgreSQL; exit code 2 if that is away."""
     with clear_errors():
-        complete = asyncio.run(_status(read_settings(), url, Console()))
+        complete = asyncio.run(_status(read_settings(), url, Console(markup=False, emoji=False)))
     raise typer.Exit(0 if complete else 2)
 
 

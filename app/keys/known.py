@@ -55,7 +55,8 @@ def list_(
         table.add_row(
             row["id"], row["caller"], row["tenant"], ",".join(row["roles"]), row["state"], expires, granted, row["note"]
         )
-    Console().print(table if rows else "There are no keys; make one with `tandem keys create CALLER`.")
+    console = Console(markup=False, emoji=False)  # a note is shown as it was written
+    console.print(table if rows else "There are no keys; make one with `tandem keys create CALLER`.")
 
 
 async def _listed(settings: Settings, caller: str | None) -> list[KeyRow]:
