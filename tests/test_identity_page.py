@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import pytest
 import pytest_asyncio
-from browsers import needs_chromium, page_elsewhere
+from browsers import REBOUND, needs_chromium, page_elsewhere
 from consoles import ask, expect, key_of
 from playwright.async_api import Browser, Page
 from processes import Process, fresh_home, running
@@ -84,6 +84,14 @@ async def test_a_key_opens_the_page(server: Guarded, page: Page) -> None:
     await expect(page.locator("#who-name")).to_have_text("bob", timeout=WAIT_MS)
     await expect(page.locator("#empty")).to_be_visible()
     assert "And still?" not in await page.content()
+
+
+async def test_without_tls_a_good_key_says_what_is_missing(server: Guarded, page: Page) -> None:
+    """By plain HTTP from elsewhere no session can be kept, and the form says so instead of asking again in silence."""
+    await page.goto(f"http://{REBOUND}:{server.process.url.rpartition(':')[2]}/")
+    await signed_in(page, server.key)
+    await expect(page.locator("#sign-in-hint")).to_contain_text("by https", timeout=WAIT_MS)
+    await expect(page.locator("#key")).to_be_visible()
 
 
 async def test_who_leaves_in_one_tab_leaves_in_all(server: Guarded, page: Page) -> None:

@@ -56,9 +56,12 @@ function leave() {
 
 /** Find out who asks, and ask for a key if need be; `entered` is called whenever somebody may use the page. */
 export async function openEntrance(entered) {
-  const look = async () => {
+  const look = async ({ signedIn = false } = {}) => {
     const who = await session.whoAsks();
-    if (who === null) return demand();
+    if (who === null) {
+      if (signedIn) put(hint, SHELL.noCookie);
+      return demand();
+    }
     if (caller !== null && who.caller && who.caller !== caller) return leave();
     admit(who);
     return entered(who);
@@ -68,7 +71,7 @@ export async function openEntrance(entered) {
     event.preventDefault();
     const problem = await session.signIn(field.value);
     field.value = "";
-    if (problem === null) return look();
+    if (problem === null) return look({ signedIn: true });
     put(hint, problem.detail);
     return field.focus();
   });

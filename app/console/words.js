@@ -16,6 +16,7 @@ export const SHELL = {
   nowhere: { title: "There is no such page", detail: "The address names no page of this console. Choose one above." },
   again: "Try again",
   signIn: "This server answers to holders of a key. This browser keeps a cookie instead of it.",
+  noCookie: "The key is good, but this browser kept no cookie for this address. From another machine open the page by https.",
   noKey: "A key has neither spaces nor special characters.",
   unreachable: "The server cannot be reached. Try again.",
 };
