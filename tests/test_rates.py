@@ -219,6 +219,7 @@ async def test_no_request_waits_twice() -> None:
     [
         ("100", "not a limit"),
         ("-1 requests/minute", "not a limit"),
+        ("0.5 requests/minute", "counted whole"),
         ("1 requests/day", "no limit requests_per_day"),
         ("1 usd/hour, 2 usd/hour", "twice"),
     ],

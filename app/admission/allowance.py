@@ -125,6 +125,8 @@ def parse_limits(text: str) -> tuple[Limit, ...]:
             raise ValueError(
                 f"{part.strip()!r} is not a limit; one is a number, a unit and a span: 100 requests/minute"
             )
+        if match[2] != "usd" and not float(match[1]).is_integer():  # half a request would be none
+            raise ValueError(f"{part.strip()!r} is not a limit: {match[2]} are counted whole")
         limit = _limit(cast("Unit", match[2]), cast("Span", match[3]), float(match[1]))
         if limit.name not in KINDS:
             raise ValueError(f"there is no limit {limit.name}; there are {', '.join(KINDS)}")
