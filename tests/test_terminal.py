@@ -141,6 +141,13 @@ async def test_a_pipe_gets_the_final_answer_and_nothing_else(stage: Any, asked: 
     assert capsys.readouterr().err == ""
 
 
+async def test_a_pipe_gets_the_answer_as_it_is(stage: Any, asked: Any) -> None:
+    """A pipe gets the tabs of an answer, its long lines and the spaces at their ends."""
+    text = "all:\n\tcc a.c  \n" + "long " * 50 + "[b]:smile:"
+    stage[0].events = [START, ("final", {"lane": "slow", "verified": True, "text": text}), done("completed")]
+    assert await asked(stage[1], width=20) == (0, f"{text}\n")
+
+
 async def test_an_unverified_answer_is_said_to_be_so_on_standard_error(stage: Any, asked: Any, capsys: Any) -> None:
     """An unverified answer is printed, exits 3, and is called unverified on standard error."""
     stage[0].events = UNVERIFIED

@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final
 
 import httpx
+import typer
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
@@ -98,7 +99,7 @@ def _say(error: Refused | Unreachable | NoTandem | Lost, url: str, errors: Conso
 def _print_plain(progress: Progress, console: Console, errors: Console) -> None:
     """The final answer on standard output; what its reader should know of it on standard error."""
     if progress.final is not None:
-        console.print(Text(safe(progress.final["text"])), soft_wrap=True)
+        typer.echo(safe(progress.final["text"]), file=console.file)  # as it is: rich would make spaces of its tabs
         if not progress.final.get("verified"):
             errors.print(Text(CHANGES["unverified"]), soft_wrap=True)
         return
