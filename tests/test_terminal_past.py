@@ -205,6 +205,18 @@ async def test_a_question_is_read_from_standard_input(tandem: Tandem) -> None:
     assert (await tandem("ask", typed="\n")).exit_code == 2
 
 
+@pytest.mark.parametrize("command", [("ask", "Only this?"), ("runs",), ("top", "--once")])
+async def test_a_pipe_is_a_pipe_whatever_the_environment_says(
+    tandem: Tandem, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    """Where FORCE_COLOR is set, as many a build system does, what is piped is the same as without."""
+    await tandem("ask", "Only this?")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    said = (await tandem(*command)).stdout
+    assert "Only this?" in said or command[0] != "ask"
+    assert "\x1b" not in said
+
+
 async def test_models_and_limits_are_chosen_per_question(tandem: Tandem) -> None:
     """The options choose a lane's model and its limit; the exit status says that the slow lane did not check."""
     said = await tandem("ask", "x", "--fast", QUICK, "--slow", "scripted:hang", "--slow-timeout-s", "0.05", "--json")

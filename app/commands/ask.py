@@ -5,10 +5,10 @@ import sys
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from app.failing import clear_errors
 from app.terminal.ask import ask as ask_in_terminal
+from app.terminal.screen import screen
 from app.terminal.server import LOCAL_URL, Url
 from app.terminal.typed import STANDARD_INPUT, standard_input, text_of
 
@@ -39,7 +39,7 @@ def ask(  # noqa: PLR0913, PLR0917  # an option of the command is an argument
     said = {name: value for name, value in body.items() if value is not None}
     with clear_errors():
         said["input"] = _read() if question in {None, "-"} else question
-        code = asyncio.run(ask_in_terminal(url, said, json_output=json_output, console=Console()))
+        code = asyncio.run(ask_in_terminal(url, said, json_output=json_output, console=screen()))
     raise typer.Exit(code)
 
 

@@ -1,5 +1,6 @@
 """The console that commands print on."""
 
+import sys
 from typing import Final
 
 from rich.console import Console
@@ -8,6 +9,7 @@ WIDE: Final = 160  # columns of what is piped: nobody folds it, and a file has n
 
 
 def screen() -> Console:
-    """As wide as the terminal, or wide enough for every table when there is none."""
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=WIDE)
+    """As wide as the terminal; wide enough for every table when there is none, whatever FORCE_COLOR says."""
+    if sys.stdout.isatty():
+        return Console(highlight=False)
+    return Console(highlight=False, width=WIDE, force_terminal=False)
