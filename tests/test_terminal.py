@@ -16,6 +16,7 @@ from app.terminal.ask import TIMEOUT, ask
 from app.terminal.race import Asked, Race
 from app.terminal.server import client
 from app.terminal.stream import Event, Parser, Unreachable
+from app.terminal.view import Progress, picture
 from app.terminal.words import dollars, safe, tokens
 
 USAGE = {"input_tokens": 3, "output_tokens": 5, "source": "reported"}
@@ -244,6 +245,16 @@ async def test_an_unreachable_server_is_named_with_what_to_do(asked: Any, capsys
     assert f"No server answers at {url}." in message
     assert "tandem serve" in message
     assert "make run" in message
+
+
+@pytest.mark.parametrize("width", [120, 80, 20])
+def test_a_terminal_loses_nothing_of_a_word_that_is_longer_than_its_line(width: int) -> None:
+    """An address in an answer is on the screen to its last letter, however narrow that is."""
+    console = Console(file=io.StringIO(), width=width, color_system=None, record=True)
+    progress = Progress()
+    progress.apply(Event("final", "r:1", {"lane": "slow", "text": "https://example.org/" + "z" * 150}))
+    console.print(picture(progress, console))
+    assert console.export_text().count("z") == 150
 
 
 @pytest.mark.parametrize("terminal", [True, False])

@@ -22,7 +22,7 @@ from app.commands.top import again
 from app.errors import MalformedRequest
 from app.terminal.ask import TIMEOUT, ask
 from app.terminal.race import Asked, Race, questions_of
-from app.terminal.runs import follow
+from app.terminal.runs import follow, show_one
 from app.terminal.server import Server, client, server
 from app.terminal.stream import NoTandem, Refused
 from app.terminal.top import picture
@@ -298,3 +298,14 @@ def test_a_narrow_terminal_loses_no_number(width: int) -> None:
     for words in (RECORD["run_id"], "undetermined (cache)", "0.01 s", "unknown", "What is here?"):
         assert str(words) in said
     assert "…" not in said
+
+
+def test_one_run_is_shown_whole_in_a_narrow_terminal() -> None:
+    """No word of a run's facts is cut: neither its id nor the path of a model."""
+    lane = LANE | {"model": "local:/" + "z" * 90, "reason": None, "ttft_ms": 1.0}
+    more = {"reason": None, "usage": None, "labels": {}, "audit": "durable", "lanes": {"slow": lane}}
+    out = io.StringIO()
+    show_one(RECORD | more, Console(file=out, width=40, color_system=None))
+    said = "".join(out.getvalue().split())
+    assert str(RECORD["run_id"]) in said
+    assert said.count("z") == 90

@@ -152,7 +152,7 @@ def _lane(record: dict[str, Any], name: LaneName) -> str:
 
 def show_one(record: dict[str, Any], console: Console) -> None:
     """One record for people: its facts, then the question and both answers."""
-    facts = Table.grid(padding=(0, 2))
+    facts = Table.grid("", Column(overflow="fold"), padding=(0, 2))
     for name, words in _facts(record):
         facts.add_row(Text(name, style="dim"), Text(safe(words)))
     console.print(facts)

@@ -89,7 +89,7 @@ def picture(progress: Progress, console: Console, rows: int | None = None) -> Re
         return Group(*panels, *_below(progress))
     grid = Table.grid(expand=True)
     for _ in panels:
-        grid.add_column(ratio=1)
+        grid.add_column(ratio=1, overflow="fold")  # else a word that is longer than its line is cut
     grid.add_row(*panels)
     return Group(grid, *_below(progress))
 
