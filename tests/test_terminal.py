@@ -247,6 +247,18 @@ async def test_an_unreachable_server_is_named_with_what_to_do(asked: Any, capsys
     assert "make run" in message
 
 
+@pytest.mark.parametrize("width", [120, 80, 40])
+def test_a_terminal_loses_nothing_of_a_number(width: int) -> None:
+    """Both times of a lane are on the screen to their last digit: one that was cut would be another."""
+    console = Console(file=io.StringIO(), width=width, color_system=None, record=True)
+    progress = Progress()
+    progress.apply(Event("lane_end", "r:1", ended("slow")[1] | {"latency_ms": 12340.0, "ttft_ms": 4560.0}))
+    console.print(picture(progress, console))
+    said = console.export_text()
+    assert "completed, 12.34 s" in said
+    assert "first token 4.56 s" in said
+
+
 @pytest.mark.parametrize("width", [120, 80, 20])
 def test_a_terminal_loses_nothing_of_a_word_that_is_longer_than_its_line(width: int) -> None:
     """An address in an answer is on the screen to its last letter, however narrow that is."""

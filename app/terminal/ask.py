@@ -21,7 +21,7 @@ BY_STATUS: Final = {"completed": OK, "partial": UNVERIFIED}
 # The server sends at least a comment every 15 s: three times that in silence is a lost connection.
 TIMEOUT: Final = httpx.Timeout(10.0, read=45.0)
 FRAMES_PER_SECOND: Final = 12
-BELOW_THE_LANES: Final = 9  # rows for borders, labels and the lines below
+BELOW_THE_LANES: Final = 11  # rows for borders, labels, numbers and the lines below
 
 
 async def ask(url: str, body: dict[str, Any], *, json_output: bool, console: Console) -> int:

@@ -83,7 +83,7 @@ def picture(progress: Progress, console: Console, rows: int | None = None) -> Re
     """Both lanes and the line below them; with rows, only that many of the last lines of each lane."""
     wide = console.width >= SIDE_BY_SIDE_FROM
     inner = (console.width // 2 if wide else console.width) - 4
-    room = rows if rows is None or wide else rows // 2 - 2
+    room = rows if rows is None or wide else rows // 2 - 4
     panels = [_panel(progress, name, console, (inner, room)) for name in progress.lanes]
     if not wide:
         return Group(*panels, *_below(progress))
@@ -110,10 +110,8 @@ def _panel(progress: Progress, name: LaneName, console: Console, room: tuple[int
         body.append(Text(safe(f"{lane.ended.get('message') or ''} ({lane.ended.get('reason')})".strip()), style="dim"))
     title = Text.assemble((f" {name} ", f"bold {COLOUR[name]}"), (f"{safe(lane.model)} ", "dim"))
     border = COLOUR[name] if final else "dim"
-    numbers = Text(f" {_numbers(progress, lane)} ", style="default")
-    return Panel(
-        Group(*body), title=title, subtitle=numbers, title_align="left", subtitle_align="left", border_style=border
-    )
+    body.append(Text(_numbers(progress, lane), style="dim"))
+    return Panel(Group(*body), title=title, title_align="left", border_style=border)
 
 
 def _worth(progress: Progress, *, final: bool) -> str:
@@ -125,11 +123,11 @@ def _worth(progress: Progress, *, final: bool) -> str:
 
 
 def _numbers(progress: Progress, lane: Lane) -> str:
-    """The state of a lane, and its clock or its latencies."""
+    """The state of a lane, and its clock or its latencies, a line each: a border would cut them."""
     if lane.ended is not None:
         ttft = lane.ended.get("ttft_ms")
         first = "no token" if ttft is None else f"first token {seconds(ttft)}"
-        return f"{lane.state}, {seconds(lane.ended.get('latency_ms'))}, {first}"
+        return f"{lane.state}, {seconds(lane.ended.get('latency_ms'))}\n{first}"
     if progress.started is None or progress.done is not None:
         return lane.state
     return f"{lane.state}, {progress.clock() - progress.started:.1f} s"
