@@ -357,6 +357,17 @@ async def test_hostile_texts_stay_text(server: Process, page: Page, api: httpx.A
     assert "owned" not in await page.title()
 
 
+async def test_an_answer_of_the_past_looks_as_it_did_when_it_came(
+    server: Process, page: Page, api: httpx.AsyncClient
+) -> None:
+    """On the page of a run, as on the one before, where a link leads stands in brackets behind its words."""
+    record = await asked(api, "[bank](https://evil.example/)")
+    await page.goto(f"{server.url}/#/runs/{record['run_id']}")
+    target = page.locator("[data-run-lane=slow] .target")
+    await expect(target).to_have_text("evil.example", timeout=WAIT_MS)
+    assert await target.evaluate("node => getComputedStyle(node, '::before').content") == '"("'
+
+
 async def test_a_run_that_is_not_there_is_said_so(server: Process, page: Page) -> None:
     """The address of an unknown run says that there is none and leads back to the list."""
     await page.goto(f"{server.url}/#/runs/01900000-0000-7000-8000-000000000000")

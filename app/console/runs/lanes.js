@@ -14,7 +14,7 @@ function createLane(name) {
   const model = part("span", "model", { class: "model" });
   const state = part("span", "state", { class: "one-state" });
   const role = part("p", "role", { class: "one-role" });
-  const answer = part("div", "answer", { class: "one-answer" });
+  const answer = part("div", "answer", { class: "answer one-answer" });
   const note = part("p", "note", { class: "soft" });
   const figures = part("p", "figures", { class: "one-figures soft" });
   const size = el("span", { class: "soft" });
