@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { BLOCK_MAX, createCutter } from "../../app/console/ask/blocks.js";
 import { inline, safeUrl, targetOf } from "../../app/console/ask/inline.js";
-import { parse } from "../../app/console/ask/parse.js";
+import { parse, plainOf } from "../../app/console/ask/parse.js";
 
 const TAGS = ["p", "h4", "h5", "h6", "ul", "ol", "li", "pre", "code", "strong", "em", "del", "blockquote", "table", "thead", "tbody", "tr", "th", "td", "hr", "br", "a", "target"];
 
@@ -51,6 +51,12 @@ for (const hostile of ["javascript:alert(1)", "JaVaScRiPt:alert(1)", "java\tscri
 
 test("A name and a password are taken out of an address, so that they hide no host.", () => {
   assert.deepEqual(links("[x](https://bank.example@evil.example/)"), ["https://evil.example/"]);
+});
+
+test("Without their marks words stay apart: those of a list in a list, of code in an item, of a link and where it leads.", () => {
+  assert.equal(plainOf("1. one\n   - inner\n2. two"), "• one\n• inner\n\n• two");
+  assert.equal(plainOf("- item\n  ```\n  code\n  ```"), "• item\ncode");
+  assert.equal(plainOf("see [bank](https://evil.example/x) now"), "see bank (evil.example/x) now");
 });
 
 test("An image is not loaded: it becomes a link with its words.", () => {

@@ -79,8 +79,9 @@ const ends = (tag) => (BLOCKS.has(tag) ? "\n\n" : tag === "li" || tag === "tr" |
 
 function said(tree) {
   if (typeof tree === "string") return tree;
-  const begins = tree.tag === "li" ? "• " : tree.children.some((child) => BLOCKS.has(child.tag)) ? "\n" : "";
-  return `${begins}${tree.children.map(said).join("")}${ends(tree.tag)}`;
+  const words = tree.children.map((child) => (BLOCKS.has(child.tag) ? `\n${said(child)}` : said(child))).join("");
+  if (tree.tag === "target") return ` (${words})`;
+  return `${tree.tag === "li" ? "• " : ""}${words}${ends(tree.tag)}`;
 }
 
 /** The words of a text without its marks, paragraphs apart. */
