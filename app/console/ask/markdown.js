@@ -1,7 +1,6 @@
 // Markdown as nodes of the page. Texts become text nodes; tags come from the closed set of parse.js, attributes from here.
 //
 //   const answer = createAnswer(node);   answer.show(text, {edition, whole})   call it as often as the text grows
-//   showMarkdown(node, text)             a text that is whole
 // What is finished is made into nodes once and never again; what is not yet is shown as it was written.
 
 import { createCutter } from "./blocks.js";
@@ -124,10 +123,4 @@ export function createAnswer(parent) {
       return shown < text.length;
     },
   };
-}
-
-/** A text that is whole, instead of whatever the node holds. */
-export function showMarkdown(node, text) {
-  const answer = createAnswer(node);
-  while (answer.show(text, { whole: true }));
 }
