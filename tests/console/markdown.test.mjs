@@ -96,6 +96,12 @@ test("Nothing of a text is lost, and what is not whole yet stays short.", () => 
   assert.deepEqual(blocks.map(({ joined }) => joined ?? false).slice(0, 3), [false, true, true]);
 });
 
+test("A table begins right below a line of text, too; the line stays what it was.", () => {
+  assert.deepEqual(tags("Both:\nas\n| a | b |\n|---|---|\n| 1 | 2 |"), ["p", ...tags("| a | b |\n|---|---|\n| 1 | 2 |")]);
+  assert.deepEqual(parse("Both:\nas\n| a |\n|---|")[0].children, ["Both:\nas"]);
+  assert.deepEqual(tags("either | or\nno columns\n|---|"), ["p"]);
+});
+
 test("A long table goes on with its rows where it is cut.", () => {
   const rows = Array.from({ length: 2000 }, (_, i) => `| ${i} | b |`);
   const cut = parse(["| n | b |", "|---|---|", ...rows].join("\n")).filter(({ tag }) => tag === "table");

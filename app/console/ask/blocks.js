@@ -104,6 +104,15 @@ export function createCutter() {
     return item !== null && (open?.kind !== "para" || (line.length > item[0].length && (item[3] ?? "1") === "1"));
   }
 
+  /** The last line of the open paragraph is the head of a table, if it has columns. */
+  function tabled() {
+    const { text, ...more } = open;
+    const at = text.lastIndexOf("\n") + 1;
+    if (!text.includes("|", at)) return;
+    if (at > 0) out.push({ ...more, text: text.slice(0, at - 1) });
+    open = { kind: "table", text: text.slice(at) };
+  }
+
   function line(text) {
     if (code !== null) return codeLine(text);
     if (withinItem(text)) return undefined;
@@ -112,7 +121,7 @@ export function createCutter() {
       return finish();
     }
     if (starting(text)) return undefined;
-    if (open?.kind === "para" && DELIMITER.test(text) && text.includes("|") && open.text.includes("|") && !open.text.includes("\n")) open.kind = "table";
+    if (open?.kind === "para" && text.includes("|") && DELIMITER.test(text)) tabled();
     else if (open?.kind !== "para" && !(open?.kind === "table" && text.includes("|"))) return begin("para", text);
     open.text += `\n${text}`;
     return undefined;
