@@ -2,10 +2,11 @@
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 from cells import rows
@@ -14,6 +15,7 @@ from servers import Server, eventually, serving, turns
 from typer.testing import CliRunner, Result
 
 from app.cli import app
+from app.commands import runs as commands
 from app.commands.race import raced
 from app.errors import MalformedRequest
 from app.terminal import race, runs
@@ -73,6 +75,14 @@ async def test_runs_are_filtered_by_the_server(server: Server, tandem: Tandem) -
     refused = await tandem("runs", "--status", "perhaps")
     assert (refused.exit_code, "status" in refused.stderr) == (2, True)
     assert "No runs match" in (await tandem("runs", "--model", "scripted:none")).stdout
+
+
+@rows("option", ["source", "agreement"])
+async def test_a_filter_takes_what_its_help_names(tandem: Tandem, option: str) -> None:
+    """Each value that the help names is one of the server's."""
+    words = get_type_hints(commands.runs, include_extras=True)[option].__metadata__[0].help
+    for value in re.split(", | or ", words.rstrip(".")):
+        assert (await tandem("runs", f"--{option}", value)).exit_code == 0
 
 
 async def test_a_long_list_is_read_page_by_page(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,7 +32,7 @@ def runs(  # noqa: PLR0913, PLR0917  # an option of the command is an argument
     status: Annotated[str | None, typer.Option(help="How the run ended, or `running`.")] = None,
     outcome: Annotated[str | None, typer.Option(help="How either lane ended.")] = None,
     agreement: Annotated[str | None, typer.Option(help="agree, disagree or unknown.")] = None,
-    source: Annotated[str | None, typer.Option(help="live, cache or imported.")] = None,
+    source: Annotated[str | None, typer.Option(help="live, cache or import.")] = None,
     model: Annotated[str | None, typer.Option(help="provider:model of either lane.")] = None,
     experiment: Annotated[str | None, Label] = None,
     variant: Annotated[str | None, Label] = None,
