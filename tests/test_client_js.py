@@ -131,14 +131,16 @@ async def test_a_module_keeps_its_rules() -> None:
 async def test_node_keeps_the_contract(site: Site, node_clients: Path, stride: int) -> None:
     """The client keeps every rule of its contract in Node."""
     world = json.dumps(site.world(stride=stride))
-    assert await in_node(node_clients / "js/contract.test.mjs", TANDEM=world, CONTRACT="rules") == ""
+    failed = await in_node(node_clients / "js/contract.test.mjs", TANDEM=world, CONTRACT="rules")
+    assert not failed, failed
 
 
 async def test_node_comes_back_over_a_wire_that_breaks(site: Site, node_clients: Path) -> None:
     """Streams that are cut on the wire are come back to from Node, and no second race begins."""
     async with cutting(site.process.url, after=1500, cuts=4) as wire:
         world = json.dumps(site.world(wire.url))
-        assert await in_node(node_clients / "js/contract.test.mjs", TANDEM=world, CONTRACT="broken") == ""
+        failed = await in_node(node_clients / "js/contract.test.mjs", TANDEM=world, CONTRACT="broken")
+        assert not failed, failed
     assert wire.cuts == 0
 
 

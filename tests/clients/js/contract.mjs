@@ -34,9 +34,15 @@ async function recorded(world, runId) {
   return new Uint8Array(await response.arrayBuffer());
 }
 
+/** How many runs there are of a question, once all have ended: a record comes a moment after its stream. */
 async function runsOf(world, { experiment }) {
-  const response = await fetch(`${world.baseUrl}/api/experiments?experiment=${experiment}`, { headers: { authorization: `Bearer ${world.key}` } });
-  return (await response.json()).experiments.length;
+  const address = `${world.baseUrl}/api/experiments?experiment=${experiment}`;
+  for (;;) {
+    const response = await fetch(address, { headers: { authorization: `Bearer ${world.key}` } });
+    const { experiments } = await response.json();
+    if (experiments.length > 0 && experiments.every(({ status }) => status !== "running")) return experiments.length;
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
 }
 
 /** A response of these chunks. */
