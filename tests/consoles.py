@@ -16,7 +16,12 @@ WAIT_MS = 20_000
 SPAN_MS = 2_400  # who may wait for longer is looked after only every half second, by Playwright's own rule
 WIDE: ViewportSize = {"width": 1100, "height": 900}
 PHASE = "() => document.body.dataset.phase"
-
+# Whether the run is over, or was told to stop just now: it may end by itself at any moment, and the button with it.
+STOPPED = """() => {
+  const stop = document.getElementById("stop");
+  if (!stop.hidden) stop.click();
+  return !stop.hidden || document.body.dataset.phase === "over";
+}"""
 
 HURRY = """() => {
   window.patient = setTimeout;
@@ -80,7 +85,7 @@ class Console:
         await page.evaluate("location.hash = '#/'")
         await expect(page.locator("body[data-page=ask] #ask")).to_be_visible(timeout=WAIT_MS)
         if await page.evaluate(PHASE) not in {"idle", "over"}:
-            await page.click("#stop")
+            await page.wait_for_function(STOPPED)
             await expect(page.locator("body")).to_have_attribute("data-phase", "over", timeout=WAIT_MS)
 
 
