@@ -211,6 +211,21 @@ async def test_a_flood_of_pipelined_requests_is_cut_off(caplog: pytest.LogCaptur
                 await reader.read()
 
 
+@pytest.mark.parametrize("first", ["stream", "last word"])
+async def test_leaving_with_requests_in_line_is_no_fault(first: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A client that leaves, or is left, while a request of its waits behind the one that is answered, is no error."""
+    last = post(b"{}", "Connection: keep-alive").replace(b"HTTP/1.1", b"HTTP/1.0", 1)
+    begun = head("POST", "/nowhere", "Content-Length: 9")
+    async with besieged(caplog, disconnect_grace_s=0) as server:
+        async with dialled(server.port, (HANGING if first == "stream" else last) + begun) as (reader, _):
+            if first == "stream":
+                await reader.readuntil(b"event: start")
+            else:
+                assert (await reader.read()).count(b"HTTP/1.1 ") == 1
+        await eventually(lambda: server.connections == 0, 1)
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
 async def test_what_lies_behind_the_end_is_not_read(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

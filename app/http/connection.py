@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 import httptools
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from app.http.closings import LATE, MALFORMED, TOO_LARGE, full
 from app.http.departure import CONNECTION
@@ -41,18 +42,18 @@ class Protocol(Declining):
 
     # Beside the parent's dict, which with so many more names would be too large to share its keys.
     __slots__ = (
-        "_bounds", "_deaf", "_doorstep", "_head_bytes", "_head_watch", "_linger", "_linger_watch", "_lost", "_pending",
-        "_stage", "_turned_away", "_unread", "_watch",
+        "_bounds", "_current", "_deaf", "_doorstep", "_head_bytes", "_head_watch", "_linger", "_linger_watch", "_lost",
+        "_pending", "_stage", "_turned_away", "_unread", "_watch",
     )  # fmt: skip
 
     def __init__(self, *args: Any, bounds: Bounds, doorstep: Doorstep, **kwargs: Any) -> None:  # noqa: ANN401  # uvicorn's own
         super().__init__(*args, **kwargs)
         self._bounds = bounds
         self._doorstep = doorstep
+        self._current: RequestResponseCycle | None = None  # that is answered; the parent knows the last that came
         self._pending = 0  # bytes since a head or a part of a body was whole
         self._head_bytes = 0
         self._stage: Literal["head", "body", "between"] = "between"
-        self._unread = 0
         self._watch: asyncio.TimerHandle | None = None
         self._head_watch: asyncio.TimerHandle | None = None
         self._turned_away = False
@@ -135,6 +136,8 @@ class Protocol(Declining):
         else:
             self._stage = "body"
             super().on_headers_complete()
+            if not self.pipeline:
+                self._current = self.cycle
             if self.cycle.keep_alive:
                 self.cycle.transport = Joining(self.cycle)  # type: ignore[assignment]  # all that a cycle needs of one
             else:
@@ -199,7 +202,7 @@ class Protocol(Declining):
 
     def _part(self) -> None:
         """Close after a reply. Nobody who still sends may be reset, or the reply would be lost with the connection."""
-        if not self.cycle.more_body:
+        if self._current is None or not self._current.more_body:
             self.transport.close()
         elif not self.transport.is_closing():
             self.transport.write_eof()
@@ -210,6 +213,8 @@ class Protocol(Declining):
 
     def on_response_complete(self) -> None:
         """A response is in the buffer as a whole, perhaps before its request."""
+        if self.pipeline:
+            self._current = self.pipeline[-1][0]
         super().on_response_complete()
         if self._stage == "body" and not self._answering and not self.transport.is_closing():
             self._let_finish()
@@ -254,6 +259,9 @@ class Protocol(Declining):
     def connection_lost(self, exc: Exception | None) -> None:
         """The end, whoever wanted it."""
         super().connection_lost(exc)
+        if self._current is not None:
+            self._current.disconnected = True
+            self._current.message_event.set()
         self._lost.set_result(None)
         for timer in (self._watch, self._linger_watch, self._head_watch):
             if timer is not None:
