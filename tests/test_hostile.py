@@ -258,6 +258,19 @@ async def test_a_refusal_takes_the_place_of_an_answer(caplog: pytest.LogCaptureF
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
+async def test_nothing_is_said_behind_the_last_word(caplog: pytest.LogCaptureFixture) -> None:
+    """What is wrong in the rest of a body behind an answer that ends its connection gets no second answer."""
+    begun = head("POST", "/nowhere", "Connection: close", "Transfer-Encoding: chunked")
+    async with besieged(caplog, "no HTTP/1.1") as server:
+        async with dialled(server.port, begun) as (reader, writer):
+            assert (await reply(reader)).status == 404
+            writer.write(b"no number of a chunk\r\n")
+            assert await reader.read() == b""
+            await eventually(lambda: len(caplog.records) > 0, 1)
+        await eventually(lambda: server.connections == 0, 1)
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
 async def test_a_storm_of_garbage_is_one_line(caplog: pytest.LogCaptureFixture) -> None:
     """A hundred connections with garbage are each told 400, and the log is told once."""
     async with besieged(caplog, "no HTTP/1.1") as server:

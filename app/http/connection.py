@@ -263,9 +263,8 @@ class Protocol(Declining):
             self._current.disconnected = True
             self._current.message_event.set()
         self._lost.set_result(None)
-        for timer in (self._watch, self._linger_watch, self._head_watch):
-            if timer is not None:
-                timer.cancel()
+        for timer in filter(None, (self._watch, self._linger_watch, self._head_watch)):
+            timer.cancel()
 
     @property
     def _who(self) -> str:
@@ -283,7 +282,8 @@ class Protocol(Declining):
         else:
             self._doorstep.notices.tell(kind, self._who)
             self._deaf = True
-            self.transport.write(answer)
+            if self.cycle is None or self.cycle.keep_alive:  # else the last word has been said
+                self.transport.write(answer)
             self.transport.write_eof()
             self._end_linger()
             self._linger = LINGER_BYTES
