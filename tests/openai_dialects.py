@@ -38,6 +38,11 @@ def told(items: Iterable[Item], failure: ModelError | None = None) -> Told:
     return Told(said["answer"], said["thinking"], counted, finish, reason, outcome)
 
 
+def thought(text: str) -> dict[str, object]:
+    """A part of a content as Mistral's models that think send it."""
+    return {"type": "thinking", "thinking": [{"type": "text", "text": text}]}
+
+
 STOP = event(chunk(finish="stop"))
 HI = event(say("Hel")) + event(say("lo é\n"))
 HELLO = "Hello é\n"
@@ -124,6 +129,23 @@ DIALECTS: dict[str, tuple[bytes, Told]] = {
     ),
     "choices null or missing": (event({"choices": None}) + event({"id": 1}) + HI + STOP, Told(HELLO, finish="stop")),
     "content in parts": (event(chunk({"content": [{"text": "x"}]})) + HI + STOP + DONE, Told(HELLO, finish="stop")),
+    "thinking and text in parts": (
+        event(chunk({"content": [thought("Let me ")]}))
+        + event(chunk({"content": [thought("see."), {"type": "text", "text": "Hel"}]}))
+        + event(chunk({"content": [{"type": "text", "text": "lo"}, {"type": "reference", "reference_ids": [1]}]}))
+        + event(say(" é\n"))
+        + STOP
+        + DONE,
+        Told(HELLO, "Let me see.", None, "stop"),
+    ),
+    "odd parts": (
+        event(chunk({"content": [7, "x", [], {"type": "text"}, {"type": "text", "text": 7}, {"type": "thinking"}]}))
+        + event(chunk({"content": [{"type": "thinking", "thinking": t} for t in (None, "x", 7, [7], [thought("x")])]}))
+        + HI
+        + STOP
+        + DONE,
+        Told(HELLO, finish="stop"),
+    ),
     "lone surrogates": (
         event(say("\ud83d")) + event(say("\ude00")) + event(say("\udc00!")) + STOP,
         Told("\ud83d\ude00\udc00!", finish="stop"),

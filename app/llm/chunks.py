@@ -114,7 +114,23 @@ def _choice(value: dict[str, Any]) -> Choice:
 def _said(value: Any) -> Said | None:  # noqa: ANN401  # JSON has no narrower type
     if not isinstance(value, dict):
         return None
-    return Said(**{name: _known(value, name, str) for name in Said.__struct_fields__})
+    said = Said(**{name: _known(value, name, str) for name in Said.__struct_fields__})
+    parts = value.get("content")
+    if isinstance(parts, list):  # what Mistral's models say that think
+        said.content = "".join(_texts(parts))
+        said.reasoning_content = "".join(text for thought in _of_kind("thinking", parts) for text in _texts(thought))
+    return said
+
+
+def _texts(parts: Any) -> list[str]:  # noqa: ANN401  # JSON has no narrower type
+    """The texts among the parts of a content, or of a thought."""
+    return [text for text in _of_kind("text", parts) if isinstance(text, str)]
+
+
+def _of_kind(kind: str, parts: Any) -> list[Any]:  # noqa: ANN401  # JSON has no narrower type
+    """What the parts of that kind hold."""
+    found = parts if isinstance(parts, list) else []
+    return [part.get(kind) for part in found if isinstance(part, dict) and part.get("type") == kind]
 
 
 def _tokens(value: Any) -> Tokens | None:  # noqa: ANN401  # JSON has no narrower type
