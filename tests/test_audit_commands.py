@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,15 @@ def test_a_file_is_imported_once(tandem: Tandem, dsn: str, tmp_path: Path) -> No
     assert rows(dsn, "SELECT name, count(*) FROM feedback GROUP BY 1 ORDER BY 1") == [
         ("fast_correct", 3), ("slow_correct", 3),
     ]  # fmt: skip
+
+
+def test_a_file_with_and_without_times_is_imported_once(tandem: Tandem, dsn: str, tmp_path: Path) -> None:
+    """What has a time of its own does not move what has none."""
+    last_week = datetime.now(UTC) - timedelta(days=7)
+    file = pairs_in(tmp_path, *PAIRS, PAIRS[0] | {"created_at": last_week.isoformat()})
+    for told in ("4 stored", "4 duplicate"):
+        assert told in tandem("import", file, "--experiment", "pairs of sk-proj-Abc1def2Ghi3jkl4Mno5pqr6Stu7").output
+    assert rows(dsn, "SELECT count(*) FROM runs") == [(4,)]
 
 
 def test_a_wrong_line_is_told_by_its_number(tandem: Tandem, dsn: str, tmp_path: Path) -> None:

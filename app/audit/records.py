@@ -131,10 +131,9 @@ async def _import(settings: Settings, file: Path, experiment: str, caller: Calle
     redact = Redactor(settings.audit_content, settings.audit_max_text_chars)
     async with opened(settings) as (way, pool):
         store, past = RunStore(pool), Experiments(pool, way)
-        first = await past.first_import(caller, experiment) or datetime.now(UTC) - timedelta(days=1)
-        source = _Until(
-            read_file(file, Import(caller, experiment, first.replace(hour=0, minute=0, second=0, microsecond=0)))
-        )
+        first = await past.first_import(caller, redact.remark(experiment)) or datetime.now(UTC)
+        day = first.replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=1)
+        source = _Until(read_file(file, Import(caller, experiment, day)))
         with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
             task = progress.add_task("importing", total=None)
             while batch := list(islice(source, BATCH)):

@@ -122,7 +122,7 @@ class Experiments:
         return new
 
     async def first_import(self, caller: Caller, experiment: str) -> datetime | None:
-        """When the first imported run of that experiment was made."""
+        """When the first run of that experiment was imported."""
         found: datetime | None = (await self._fetch("first_import", caller.id, experiment))[0][0]
         return found
 

@@ -178,5 +178,6 @@ WITH said AS (
 SELECT count(*) FROM said;
 
 -- name: first_import
--- When the first imported run of an experiment was made, null when there is none. $1 caller, $2 experiment.
-SELECT min(r.created_at) FROM runs AS r WHERE r.caller = $1 AND r.experiment = $2 AND r.source = 'import';
+-- When the first run of an experiment was imported, null when there is none: whatever time the run itself is given, which
+-- may be that of its line. Nothing changes an imported run. $1 caller, $2 experiment.
+SELECT min(r.updated_at) FROM runs AS r WHERE r.caller = $1 AND r.experiment = $2 AND r.source = 'import';
