@@ -95,6 +95,13 @@ def test_a_file_with_and_without_times_is_imported_once(tandem: Tandem, dsn: str
     assert rows(dsn, "SELECT count(*) FROM runs") == [(4,)]
 
 
+def test_a_run_that_would_be_forgotten_is_not_imported(tandem: Tandem, dsn: str, tmp_path: Path) -> None:
+    """A line of a time before which runs are not kept is refused, and not stored for an hour."""
+    long_ago = datetime.now(UTC) - timedelta(days=400)
+    told = tandem("import", pairs_in(tmp_path, PAIRS[0] | {"created_at": long_ago.isoformat()}), "--experiment", "e")
+    assert (told.exit_code, "RUN_DAYS" in told.output, rows(dsn, "SELECT count(*) FROM runs")) == (2, True, [(0,)])
+
+
 def test_a_wrong_line_is_told_by_its_number(tandem: Tandem, dsn: str, tmp_path: Path) -> None:
     """What stands before a wrong line is stored, and the error names the file, the line and what is wrong with it."""
     path = pairs_in(tmp_path, PAIRS[0], '{"question": "?"}', PAIRS[1])

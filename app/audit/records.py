@@ -23,7 +23,7 @@ from app.postgres.experiments import Experiments
 from app.postgres.runs import RunStore
 from app.question import Caller
 from app.record.codec import Undecodable, digest, encode
-from app.record.importing import Import, Imported, ImportRefused, read_file
+from app.record.importing import EPOCH, Import, Imported, ImportRefused, read_file
 from app.record.redaction import Redactor
 from app.record.replay import Replay
 from app.record.store import DeadLetter, EntryRejected, Filed
@@ -133,7 +133,8 @@ async def _import(settings: Settings, file: Path, experiment: str, caller: Calle
         store, past = RunStore(pool), Experiments(pool, way)
         first = await past.first_import(caller, redact.remark(experiment)) or datetime.now(UTC)
         day = first.replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=1)
-        source = _Until(read_file(file, Import(caller, experiment, day)))
+        oldest = datetime.now(UTC) - timedelta(days=settings.run_days)
+        source = _Until(read_file(file, Import(caller, experiment, day, max(oldest, EPOCH))))
         with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
             task = progress.add_task("importing", total=None)
             while batch := list(islice(source, BATCH)):

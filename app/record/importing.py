@@ -28,6 +28,7 @@ from app.record.entry import Closing, LaneRecord, Opening
 
 LINE_BYTES_MAX: Final = 16 * 1024 * 1024
 INSTANCE: Final = "import"
+EPOCH: Final = datetime.fromtimestamp(0, UTC)
 UNKNOWN_MODEL: Final = "unknown"
 _DAY_MS: Final = 24 * 60 * 60 * 1000
 _GZIP: Final = b"\x1f\x8b"
@@ -73,11 +74,15 @@ class Imported(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Import:
-    """Whose runs these become and of which experiment; a line without created_at is put into the day after `at`."""
+    """Whose runs these become and of which experiment; a line without created_at is put into the day after `at`.
+
+    oldest: what was made before is not kept.
+    """
 
     caller: Caller
     experiment: str
     at: datetime
+    oldest: datetime = EPOCH
 
 
 def read_file(path: Path, wanted: Import) -> Iterator[Imported]:
@@ -102,6 +107,10 @@ def read_lines(lines: Iterable[bytes], wanted: Import) -> Iterator[Imported]:
             raise ImportRefused(f"line {number}: {error}") from error
         if line.created_at is not None and line.created_at.tzinfo is None:
             raise ImportRefused(f"line {number}: created_at must say its offset from UTC, as in 2026-01-31T12:00:00Z")
+        if line.created_at is not None and line.created_at < wanted.oldest:
+            raise ImportRefused(
+                f"line {number}: created_at is longer ago than runs are kept (RUN_DAYS); leave it out, or raise that"
+            )
         key = hashlib.sha256(msgspec.json.encode([wanted.caller.id, wanted.experiment, line])).digest()
         seen[key] += 1
         yield _imported(line, wanted, hashlib.sha256(key + seen[key].to_bytes(8)).digest())
@@ -131,7 +140,7 @@ def _imported(line: _Line, wanted: Import, digest: bytes) -> Imported:
         cache="off",
         labels=Labels(wanted.experiment, line.variant, line.prompt_class),
     )
-    created_at = datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=ms)
+    created_at = EPOCH + timedelta(milliseconds=ms)
     fingerprint = question.key(scope_of(wanted.caller, "caller"), {}).fingerprint
     opening = Opening(run_id, created_at, wanted.caller.id, fingerprint, question, "import", INSTANCE)
     verdict = compare(clean(line.fast_text), clean(line.slow_text))
@@ -145,7 +154,7 @@ def _identity(line: _Line, wanted: Import, digest: bytes) -> tuple[int, str]:
         begin, offset = wanted.at, int.from_bytes(digest[:8]) % _DAY_MS
     else:
         begin, offset = line.created_at, 0
-    ms = (begin - datetime.fromtimestamp(0, UTC)) // timedelta(milliseconds=1) + offset
+    ms = (begin - EPOCH) // timedelta(milliseconds=1) + offset
     raw = bytearray(max(ms, 0).to_bytes(6) + digest[8:18])
     raw[6] = raw[6] & 0x0F | 0x70
     raw[8] = raw[8] & 0x3F | 0x80
