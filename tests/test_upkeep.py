@@ -7,6 +7,7 @@ import entries
 import pytest
 from filing import do, filed, rows, value
 
+from app.postgres.chores import Chores, Keep
 from app.postgres.pool import Pool
 from app.postgres.runs import RunStore
 from app.postgres.upkeep import BY_DAY, Upkeep
@@ -58,6 +59,28 @@ async def test_a_run_of_a_living_server_is_never_swept(run_store: RunStore, upke
     await _hour_passes(dsn)
     await upkeep.heartbeat("alive")
     assert await upkeep.sweep(SILENT_S) == 0
+
+
+async def test_after_an_outage_nobody_is_swept_at_once(
+    run_store: RunStore, upkeep: Upkeep, dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that comes back to a database beats before it sweeps, and gives the others the time to beat too."""
+    await run_store.write(filed(entries.opening(1, instance="one"), entries.opening(2, instance="other")))
+    await _hour_passes(dsn)
+    chores = Chores(upkeep, "one", Keep(silent_s=SILENT_S))
+    with monkeypatch.context() as outage:
+        outage.setattr(upkeep, "heartbeat", _away)
+        with pytest.raises(StoreUnavailable):
+            await chores._sweep()
+    await chores._sweep()
+    assert await value(dsn, "SELECT count(*) FROM runs WHERE status = 'running'") == 2
+    await Chores(upkeep, "one", Keep(silent_s=SILENT_S))._sweep()
+    assert await value(dsn, "SELECT instance FROM runs WHERE status = 'running'") == "one"
+
+
+async def _away(_: str) -> None:
+    """A database that hears nobody."""
+    raise StoreUnavailable("away")
 
 
 async def test_a_run_just_written_is_not_swept(run_store: RunStore, upkeep: Upkeep) -> None:

@@ -51,6 +51,7 @@ class Chores:
         self._upkeep = upkeep
         self._instance = instance
         self._keep = keep
+        self._missed_at = float("-inf")  # when a sign of life of ours did not get through
         self.state: dict[str, str] = {}
 
     async def run(self) -> None:
@@ -82,9 +83,17 @@ class Chores:
             await asyncio.sleep(max(pause_s, chore.rest * (clock() - began)))
 
     async def _beat(self) -> None:
-        await self._upkeep.heartbeat(self._instance)
+        try:
+            await self._upkeep.heartbeat(self._instance)
+        except StoreUnavailable:
+            self._missed_at = time.monotonic()
+            raise
 
     async def _sweep(self) -> None:
+        """What could not hear us did not hear the others either: when it is back, each may first say that it lives."""
+        await self._beat()
+        if time.monotonic() - self._missed_at < self._keep.silent_s:
+            return
         found = await self._upkeep.sweep(self._keep.silent_s)
         if found:
             logger.warning("%d runs were interrupted: their servers have not been heard of", found)
