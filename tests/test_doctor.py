@@ -128,6 +128,18 @@ async def test_migrations_are_counted_and_compared(empty_dsn: str, dsn: str, tmp
     assert "0001_runs.sql" in found["migrations"].told
 
 
+async def test_a_database_that_cannot_hold_every_text_is_found(dsn: str, tmp_path: Path) -> None:
+    """One of another encoding than UTF-8 takes records until somebody asks in a language that it does not have."""
+    name = f"latin_{os.getpid()}"
+    await execute(dsn, f"CREATE DATABASE {name} ENCODING 'LATIN1' TEMPLATE template0")
+    try:
+        latin = dsn.replace(f"/{dsn.partition('?')[0].rpartition('/')[2]}?", f"/{name}?")
+        found = (await all_of(stores.database(settings_of(tmp_path, database_url=latin))))["database"]
+    finally:
+        await execute(dsn, f"DROP DATABASE {name}")
+    assert (found.mark, "LATIN1" in found.told) == ("mend", True)
+
+
 async def test_rights_are_looked_at(dsn: str, tmp_path: Path) -> None:
     """A role that may not write our tables, and a database that is read-only, are found before the first record."""
     role = f"poor_{os.getpid()}"

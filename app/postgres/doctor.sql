@@ -1,6 +1,7 @@
 -- name: look_at_server
--- The server's version and time, and what our role may do in the schema it would write to.
+-- The server's version and time, what the database can hold, and what our role may do in the schema it would write to.
 SELECT current_setting('server_version_num')::int AS version,
+       current_setting('server_encoding') AS encoding,
        extract(epoch FROM clock_timestamp())::double precision AS now,
        has_schema_privilege(current_schema(), 'CREATE') AS may_create,
        pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean AS read_only,

@@ -18,6 +18,7 @@ class Inspection:
     """What was found. ms: of the quickest round trip; ahead_s: of our clock; missing, changed, unknown: migrations."""
 
     version: int
+    encoding: str
     ms: float
     ahead_s: float
     may_create: bool
@@ -41,6 +42,7 @@ async def inspect(pool: Pool) -> Inspection:
     ours = read(shipped())
     return Inspection(
         version=server["version"] // 10_000,
+        encoding=server["encoding"],
         ms=round(quickest_s * 1000, 2),
         ahead_s=here + took_s / 2 - server["now"],
         may_create=server["may_create"],

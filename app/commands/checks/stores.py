@@ -56,6 +56,9 @@ def _server(found: Inspection) -> Finding:
     told = f"PostgreSQL {found.version}, {found.ms:g} ms away"
     if found.version < OLDEST:
         return Finding("database", "mend", told, f"use PostgreSQL {OLDEST} or later", found.ms)
+    if found.encoding != "UTF8":
+        fix = "make one with ENCODING 'UTF8': what another cannot hold becomes dead letters"
+        return Finding("database", "mend", f"{told}, encoded in {found.encoding}", fix, found.ms)
     if found.ms > FAR_MS:
         return Finding("database", "mend", told, "let the server and its database be in one region", found.ms)
     return Finding("database", "ok", told, ms=found.ms)
