@@ -28,6 +28,8 @@ FLIPS = {
     "a text": "UPDATE entries SET data = '\x80', digest = 'x' WHERE seq = (SELECT min(seq) FROM entries)",
     "bytes for text": "UPDATE entries SET run_id = x'ff' WHERE seq = (SELECT min(seq) FROM entries)",
     "a time": "UPDATE entries SET at = 1e300 WHERE seq = (SELECT min(seq) FROM entries)",
+    "a mark": "UPDATE entries SET drained = 7 WHERE seq = (SELECT min(seq) FROM entries)",
+    "a place": "UPDATE entries SET seq = -5 WHERE seq = (SELECT min(seq) FROM entries)",
     "no time": "UPDATE entries SET at = x'ff' WHERE seq = (SELECT min(seq) FROM entries)",
 }
 
@@ -37,16 +39,55 @@ async def test_a_flipped_type_stops_nobody(tmp_path: Path, flip: str) -> None:
     """A value of the wrong type in a row keeps neither the server from starting nor its neighbours from the store."""
     starts = [entries.opening(at) for at in range(3)]
     await left_by_a_crash(tmp_path, *starts)
-    db = sqlite3.connect(tmp_path / FILE)
-    db.execute(flip)
-    db.commit()
-    db.close()
+    changed(tmp_path, flip)
     store = MemoryStore()
     async with asyncio.timeout(5), spools.journal(tmp_path, store) as journal:
         assert await journal.drain(3)
         assert journal.ledger.balanced
         assert journal.state["status"] == "ok"
     assert {start.run_id for start in starts[1:]} <= store.runs.keys()
+
+
+async def test_a_row_of_nothing_is_a_dead_letter(tmp_path: Path) -> None:
+    """Where the disk has zeros in place of a row, all that is counted is settled."""
+    starts = [entries.opening(at) for at in range(3)]
+    await left_by_a_crash(tmp_path, *starts)
+    content = (tmp_path / FILE).read_bytes()
+    at = content.index(starts[0].run_id.encode())
+    (tmp_path / FILE).write_bytes(content[: at - 40] + bytes(40) + content[at:])
+    async with asyncio.timeout(5), spools.journal(tmp_path, MemoryStore()) as journal:
+        assert await journal.drain(3)
+        assert journal.ledger.balanced
+        assert journal.ledger.stored + journal.ledger.dead_lettered == 3
+
+
+async def test_an_outcome_that_is_marked_as_stored_is_stored(tmp_path: Path) -> None:
+    """Only an opening can be marked so: of a closing it is a flipped bit that says it."""
+    closing = entries.closing()
+    await left_by_a_crash(tmp_path, closing)
+    changed(tmp_path, "UPDATE entries SET drained = 1")
+    store = MemoryStore()
+    async with spools.journal(tmp_path, store) as journal:
+        assert await journal.drain(3)
+    assert await store.versions() == {closing.opening.run_id: CLOSED}
+
+
+async def test_a_table_whose_columns_flipped_is_set_aside(tmp_path: Path) -> None:
+    """A file whose schema is not the one we made is damaged, not a disk that is ill for ever."""
+    await left_by_a_crash(tmp_path, entries.opening())
+    schema = "UPDATE sqlite_master SET sql = replace(sql, 'digest', 'digesu')"
+    changed(tmp_path, "PRAGMA writable_schema = ON", schema)
+    async with spools.journal(tmp_path, MemoryStore()) as journal:
+        assert await journal.opened(entries.opening(9)).durable(5)
+        assert "spool-corrupt-" in str(journal.state["corrupt"])
+
+
+def changed(folder: Path, *statements: str) -> None:
+    """Do this to the file."""
+    db = sqlite3.connect(folder / FILE, isolation_level=None)
+    for statement in statements:
+        db.execute(statement)
+    db.close()
 
 
 def shaped(entry: Any, seq: int) -> Item:

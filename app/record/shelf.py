@@ -28,8 +28,8 @@ _PRAGMAS: Final = (
     "wal_autocheckpoint = 4000",
     "journal_size_limit = 67108864",
 )
-_TABLE: Final = """
-CREATE TABLE IF NOT EXISTS entries (
+_TABLE: Final = """\
+CREATE TABLE entries (
     seq INTEGER PRIMARY KEY, at REAL NOT NULL, run_id TEXT NOT NULL, version INTEGER NOT NULL,
     drained INTEGER NOT NULL, digest BLOB NOT NULL, data BLOB NOT NULL
 )"""
@@ -45,10 +45,11 @@ WHERE version = :opened AND run_id NOT IN (SELECT run_id FROM entries WHERE vers
 _LAST_AT: Final = "SELECT ifnull(max(at), 0.0) FROM entries WHERE at BETWEEN 0 AND 253402300799"  # until the year 9999
 _SUMS: Final = """
 SELECT count(*), total(length(data)), ifnull(max(seq), 0), CAST(ifnull(min(at), 0.0) AS REAL) FROM entries"""
+_FORGET: Final = "DELETE FROM entries WHERE drained = 1 AND version = ?"  # of an outcome only a flipped bit says so
 _REPLACE: Final = "UPDATE entries SET version = ?, drained = 0, digest = ?, data = ? WHERE seq = ?"
 _READ: Final = """
-SELECT seq, CAST(at AS REAL), CAST(digest AS BLOB), CAST(data AS BLOB) FROM entries
-WHERE seq > ? AND seq < ? AND drained = 0 ORDER BY seq LIMIT ?"""
+SELECT seq, CAST(ifnull(at, 0.0) AS REAL), CAST(ifnull(digest, '') AS BLOB), CAST(ifnull(data, '') AS BLOB) FROM entries
+WHERE seq > ? AND seq < ? AND (drained IS NOT 1 OR version IS NOT 1) ORDER BY seq LIMIT ?"""
 
 
 class Place(NamedTuple):
@@ -102,8 +103,12 @@ class Shelf:
             raise StartupError(
                 f"{path} was written by a newer version (format {known}); start that one, or set another TANDEM_HOME"
             )
-        if not known:
+        table = self._db.execute("SELECT sql FROM sqlite_master").fetchone()
+        if not known and table is None:
             self._db.execute(_TABLE)
+        elif table != (_TABLE,):
+            raise _damaged("its table is another one")
+        if not known:
             self._db.execute(f"PRAGMA user_version = {FORMAT}")
 
     def adopt(self) -> Found:
@@ -124,7 +129,7 @@ class Shelf:
         self._db.execute("BEGIN IMMEDIATE")
         try:
             self._db.executemany(_REPLACE, unfinished)
-            self._db.execute("DELETE FROM entries WHERE drained = 1")
+            self._db.execute(_FORGET, (OPENED,))
             self._db.execute("COMMIT")
         except BaseException:  # what failed must leave no transaction or file open
             self._rollback()
@@ -216,6 +221,13 @@ class Shelf:
     def _rollback(self) -> None:
         if self._db.in_transaction:
             self._db.execute("ROLLBACK")
+
+
+def _damaged(how: str) -> sqlite3.DatabaseError:
+    """What SQLite did not notice, in its words."""
+    error = sqlite3.DatabaseError(how)
+    error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+    return error
 
 
 def _row(item: Item) -> tuple[int, float, str, int, bytearray, bytearray]:

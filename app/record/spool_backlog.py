@@ -17,6 +17,7 @@ from app.record.store import DeadLetter
 
 logger = logging.getLogger(__name__)
 
+BEFORE: Final = -(2**63)
 BEYOND: Final = 2**63 - 1
 OBJECTS_BYTES: Final = 4096  # of an entry beside its texts
 PAUSE_S: Final = 0.25  # before asking again a disk that could not be read
@@ -77,7 +78,7 @@ class SpoolBacklog:
                 "an earlier server left %d records here; %d runs were interrupted", found.entries, found.interrupted
             )
             self.disk_bytes += found.bytes
-            self._gaps.appendleft(_Gap(-1, found.last_seq + 1, found.oldest))
+            self._gaps.appendleft(_Gap(BEFORE, found.last_seq + 1, found.oldest))
         if report.aside is not None:
             self._begin_again(report.aside)
         self._land(report.landed)
