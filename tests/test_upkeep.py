@@ -3,12 +3,14 @@
 import asyncio
 from datetime import UTC, datetime, timedelta
 
+import asyncpg
 import entries
 import pytest
 from filing import do, filed, rows, value
 
 from app.postgres.chores import Chores, Keep
 from app.postgres.pool import Pool
+from app.postgres.queries import QUERIES
 from app.postgres.runs import RunStore
 from app.postgres.upkeep import BY_DAY, Upkeep
 from app.question import Caller
@@ -152,6 +154,25 @@ async def test_writing_goes_on_while_partitions_are_made(run_store: RunStore, up
     writers = [_written(run_store, batch) for batch in batches]
     await asyncio.gather(*writers, upkeep.ensure_partitions(5), upkeep.ensure_partitions(5))
     assert await run_store.write([one for batch in batches for one in batch]) == ["duplicate"] * 100
+
+
+async def test_a_backup_that_reads_does_not_hold_up_who_writes(run_store: RunStore, upkeep: Upkeep, dsn: str) -> None:
+    """A day that cannot be dropped, since somebody reads the table for long, is left before writers notice."""
+    day = datetime.now(UTC).date() - timedelta(days=50)
+    names = {"table": "run_payloads", "name": f"run_payloads_{day:%Y%m%d}", "day": day, "next": day + timedelta(days=1)}
+    await do(dsn, QUERIES["make_partition"].format(**names))
+    backup = await asyncpg.connect(dsn)
+    try:
+        await backup.execute("BEGIN; LOCK TABLE run_payloads IN ACCESS SHARE MODE")
+        dropping = asyncio.create_task(upkeep.retain(30, 7, 365))
+        while not (dropping.done() or await value(dsn, "SELECT count(*) FROM pg_locks WHERE NOT granted")):
+            pass
+        async with asyncio.timeout(1):
+            await run_store.write(filed(entries.closing()))
+        with pytest.raises(StoreUnavailable, match="55P03"):
+            await dropping
+    finally:
+        await backup.close()
 
 
 async def _written(store: RunStore, batch: list[Filed]) -> None:

@@ -37,8 +37,9 @@ SELECT CASE WHEN (SELECT mine FROM turn) THEN (SELECT count(*) FROM closed) END;
 SELECT pg_try_advisory_xact_lock($1);
 
 -- name: wait_briefly
--- Nobody queues behind us for long: a lock that is not to be had in two seconds is tried for another time.
-SET LOCAL lock_timeout = '2s';
+-- Nobody queues behind us for long: a lock that is not to be had at once, as while an export or a backup reads, is tried for
+-- another time. Who writes a record waits for less than the end of a run does.
+SET LOCAL lock_timeout = '100ms';
 
 -- name: list_partitions
 -- The partitions of a table that have a day. $1 the table.
