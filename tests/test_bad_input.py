@@ -502,7 +502,8 @@ async def test_the_console_serves_its_folder_alone(site: Site, path: str) -> Non
 WRONG_LISTS = [
     "limit=0", "limit=201", "limit=-1", "limit=x", "limit=1.5", "limit=", "limit=1&limit=2", "cursor=x", "cursor=",
     f"cursor={'A' * 31}", f"cursor={'A' * 33}", f"cursor={'9' * 501}", "cursor=%00", "since=soon",
-    "since=", "until=2026-13-01", "since=99999999999999999999", "since=nan", "status=fine", "status=", "outcome=fine",
+    "since=", "until=2026-13-01", "since=99999999999999999999", "since=nan", "since=2026",
+    "until=20260131", "since=-1.5", "status=fine", "status=", "outcome=fine",
     "source=dream", "agreement=perhaps", "min_latency_ms=-1", "min_latency_ms=nan", "min_latency_ms=inf",
     "min_latency_ms=x", "order=asc", "q=1", "status=failed&status=failed",
 ]  # fmt: skip

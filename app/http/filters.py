@@ -14,6 +14,7 @@ from app.http.given import given
 from app.http.parts import Mask
 from app.question import Caller
 
+_NUMBER: Final = re.compile(r"[\s+-]*[\d.]+\s*")
 _LOST_PLUS: Final = re.compile(r"(:\d\d(?:\.\d+)?) (\d\d:?\d\d)\Z")
 
 
@@ -27,12 +28,17 @@ def _in_utc(moment: datetime) -> datetime:
         raise ValueError("is not a moment between the years 1 and 9999") from None
 
 
-def _with_plus(text: object) -> object:
-    """The `+` of an offset from UTC, which means a space in a query and is easily sent so, put back."""
+def _written_out(text: object) -> object:
+    """The `+` of an offset from UTC, which means a space in a query and is easily sent so, put back; no bare number.
+
+    A year or a day without hyphens would be taken for seconds since 1970.
+    """
+    if isinstance(text, str) and _NUMBER.fullmatch(text):
+        raise ValueError("is a number, not a moment as 2026-01-31 or 2026-01-31T12:00:00Z")
     return _LOST_PLUS.sub(r"\1+\2", text) if isinstance(text, str) else text
 
 
-Moment = Annotated[datetime, BeforeValidator(_with_plus), AfterValidator(_in_utc)]
+Moment = Annotated[datetime, BeforeValidator(_written_out), AfterValidator(_in_utc)]
 
 _LABELS: Final = frozenset({"experiment", "variant", "prompt_class", "tag"})
 _LABEL: Final = Field(description="The label that the question was asked with")
