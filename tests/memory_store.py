@@ -17,7 +17,7 @@ class MemoryStore:
     """Keeps the newest entry of every run, and every attachment. Set what ails it, `gate` to make it slow.
 
     away, held: nothing can be written; broken: raised for entries of the caller `broken`; lose_replies: so many
-    writes succeed and say StoreUnavailable; no_graves: bury says StoreUnavailable.
+    writes succeed and say StoreUnavailable; most: a larger batch takes too long; no_graves: bury says StoreUnavailable.
     """
 
     def __init__(self) -> None:
@@ -27,6 +27,7 @@ class MemoryStore:
         self.batches: list[int] = []
         self.away = self.held = self.no_graves = False
         self.lose_replies = 0
+        self.most = 10_000
         self.broken: Exception | None = None
         self.gate = asyncio.Event()
         self.gate.set()
@@ -35,7 +36,7 @@ class MemoryStore:
         """As the protocol says."""
         self.batches.append(len(batch))
         await self.gate.wait()
-        if self.away:
+        if self.away or len(batch) > self.most:
             raise StoreUnavailable("away")
         if self.held:
             raise SchemaMismatch("a column is missing")

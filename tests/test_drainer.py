@@ -93,7 +93,16 @@ async def test_a_store_that_is_away_is_probed_with_one_entry(bench: Bench) -> No
     assert set(bench.store.batches[1:]) == {1}
     bench.store.away = False
     assert await bench.tally.drained(5)
-    assert (bench.tally.stored, bench.drainer.status, bench.store.batches[-1]) == (50, "ok", 49)
+    assert (bench.tally.stored, bench.drainer.status, bench.store.batches[-6:]) == (50, "ok", [1, 2, 4, 8, 16, 19])
+
+
+async def test_a_store_that_is_slow_is_not_asked_for_more_than_it_takes(bench: Bench) -> None:
+    """Where whole batches take too long, most of the attempts still store many entries each."""
+    bench.store.most = 20
+    bench.put(*openings(*range(100)))
+    assert await bench.tally.drained(5)
+    assert bench.tally.stored == 100
+    assert len(bench.store.batches) < 30
 
 
 async def test_a_schema_that_does_not_fit_is_held_and_alarmed(bench: Bench, caplog: Any) -> None:

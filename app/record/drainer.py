@@ -53,6 +53,7 @@ class Drainer:
         self._sparing = Sparing()
         self._closing = False
         self._rejected = 0  # entries in a row
+        self._most = limits.batch_entries  # that the store is trusted with at once
         self._next_burial = 0.0
         self._task: asyncio.Task[None] | None = None
         self._moved_at = time.monotonic()
@@ -115,12 +116,10 @@ class Drainer:
             earliest = self._moved_at + (0.0 if full else self._limits.spacing_s)
 
     async def _advance(self) -> None:
-        """Deal with the next part, or with one entry of it while the store is away. Cancelled, nothing is lost."""
+        """Deal with the next part: one entry while the store is away, then ever more. Cancelled, nothing is lost."""
         self._moved_at = time.monotonic()
-        part = [item for item in self._todo[-1] if not item.settled]
-        rest: list[Item] = []
-        if self.status != "ok":
-            part, rest = part[:1], part[1:]
+        whole = [item for item in self._todo[-1] if not item.settled]
+        part, rest = whole[: self._most], whole[self._most :]
         halves: tuple[list[Item], ...] = ()
         try:
             await self._store_part(part)
@@ -145,6 +144,7 @@ class Drainer:
             return
         fates = await self._write(await self._filed(known))
         self.status, self._rejected = "ok", 0
+        self._most = min(2 * self._most, self._limits.batch_entries)
         of: dict[Fate, list[Item]] = {"stored": [], "duplicate": [], "conflict": []}
         for item, fate in zip(known, fates, strict=True):
             of[fate].append(item)
@@ -219,6 +219,7 @@ class Drainer:
     def _note(self, error: BaseException | None) -> None:
         """Count the retry, and say now and then that the store is away, or alarm that it is not as it should be."""
         self._tally.retries += 1
+        self._most = 1
         if isinstance(error, SchemaMismatch):
             self.status = "held"
             self._sparing.say(logging.ERROR, "the record is held until its tables are as they should be (%s)", error)
