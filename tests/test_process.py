@@ -218,6 +218,8 @@ def test_one_server_a_home_and_one_a_port(home: Path) -> None:
             ["PORT: ", "DEADLINE_S: ", "LOG_LEVEL: ", "CACHE_TTL_BY_CLASS: "],
         ),
         ({"DATABASE_URL": "mysql://nobody@127.0.0.1/x"}, ["DATABASE_URL"]),
+        ({"DATABASE_URL": "postgresql://nobody@127.0.0.1/x?port=http"}, ["DATABASE_URL"]),
+        ({"DATABASE_URL": "postgresql://nobody@127.0.0.1/x?sslmode=on"}, ["DATABASE_URL", "sslmode=require"]),
         ({"SPOOL_DIR": "/dev/null"}, ["/dev/null", "SPOOL_DIR"]),
         (
             {"FAST_MODEL": "openai:x", "OPENAI_BASE_URL": "host/v1"},

@@ -5,18 +5,20 @@ import logging
 from dataclasses import dataclass, field
 from ssl import SSLContext
 from typing import Any, Final, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 
 from app.errors import StartupError
 from app.postgres.fence import install
 from app.postgres.renewed import Renewed
+from app.record.store import StoreUnavailable
 
 logger = logging.getLogger(__name__)
 
 CONNECT_S: Final = 3.0
 STATEMENTS: Final = 100
+_TLS: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 
 
 class Door(NamedTuple):
@@ -59,6 +61,9 @@ class Way:
                     self.statements = 0
                     connection = await self._open(options)
                 return connection
+        except (asyncpg.DataError, asyncpg.SyntaxOrAccessError, ValueError) as error:  # no entry is to blame, no table
+            why = error.sqlstate if isinstance(error, asyncpg.PostgresError) else type(error).__name__
+            raise StoreUnavailable(f"PostgreSQL cannot be reached as DATABASE_URL says: {why}") from error
         except (OSError, asyncpg.InterfaceError, asyncpg.InvalidAuthorizationSpecificationError):
             self._doubt()
             raise
@@ -89,11 +94,16 @@ def check_dsn(dsn: str) -> None:
     """Refuse at the start what could never be connected to; the address may hold a password and is not repeated."""
     try:
         parts = urlsplit(dsn)
-        valid = parts.scheme in ("postgresql", "postgres") and parts.port != 0
+        asked = parse_qs(parts.query, strict_parsing=True) if parts.query else {}
+        ports = [int(port) for port in asked.get("port", ["5432"])[-1].split(",")]
+        tls = asked.get("sslmode", ["prefer"])[-1] in _TLS
+        valid = parts.scheme in ("postgresql", "postgres") and parts.port != 0 and min(ports) > 0 and tls
     except ValueError:
         valid = False
     if not valid:
-        raise StartupError("DATABASE_URL is not an address of the form postgresql://user:password@host:5432/name")
+        raise StartupError(
+            "DATABASE_URL is not an address of the form postgresql://user:password@host:5432/name?sslmode=require"
+        )
 
 
 async def _is_pooled(connection: asyncpg.Connection) -> bool:
