@@ -276,6 +276,8 @@ def test_the_names_are_those_of_the_conventions() -> None:
     [
         ({"trace_endpoint": "collector:4318"}, "TRACE_ENDPOINT"),
         ({"trace_endpoint": "ftp://secret@host"}, "TRACE_ENDPOINT"),
+        ({"trace_endpoint": "http://secret@host:99999"}, "TRACE_ENDPOINT"),
+        ({"trace_endpoint": "http://secret@[::1"}, "TRACE_ENDPOINT"),
         ({"trace_endpoint": "http://h", "trace_headers": "secret"}, "TRACE_HEADERS"),
         ({"trace_endpoint": "http://h", "trace_headers": "a=secret\nb: 1"}, "TRACE_HEADERS"),
     ],

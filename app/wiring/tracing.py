@@ -78,8 +78,12 @@ def endpoint_of(settings: Settings) -> str:
     """The collector's address, which may have a password in it. Raises StartupError, which does not."""
     assert settings.trace_endpoint is not None
     endpoint = settings.trace_endpoint.get_secret_value()
-    parts = urlsplit(endpoint)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        parts = urlsplit(endpoint)
+        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        valid = False
+    if not valid:
         raise StartupError("TRACE_ENDPOINT: must look like http://127.0.0.1:4318/v1/traces")
     return endpoint if parts.path.strip("/") else parts._replace(path="/v1/traces").geturl()
 
