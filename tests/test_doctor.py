@@ -270,8 +270,8 @@ def test_wrong_settings_are_named_and_not_repeated(tmp_path: Path) -> None:
 
 
 def test_the_table_shows_text_as_it_is() -> None:
-    """What was found is no markup, whatever brackets are in it."""
+    """What was found is no markup, whatever brackets and colons are in it."""
     console = Console(width=200, record=True, file=open(os.devnull, "w"))  # noqa: SIM115  # as long as the test
-    console.print(doctor.table([Finding("a", "mend", "found [red]x[/]", "[1] do")]))
-    assert "found [red]x[/]" in console.export_text()
+    console.print(doctor.table([Finding("a", "mend", "found [red]x[/] vertex:x: y", "[1] do")]))
+    assert "found [red]x[/] vertex:x: y" in console.export_text()
     console.file.close()

@@ -14,6 +14,7 @@ from servers import turns
 
 from app.terminal.ask import TIMEOUT, ask
 from app.terminal.race import Asked, Race
+from app.terminal.screen import screen
 from app.terminal.server import client
 from app.terminal.stream import Event, Parser, Unreachable
 from app.terminal.view import Progress, picture
@@ -310,6 +311,12 @@ def test_the_parser_reads_a_stream_cut_at_any_byte(end: str) -> None:
 def test_a_models_words_do_not_steer_the_terminal() -> None:
     """Escape sequences and other control characters of an answer are not passed to the terminal."""
     assert safe("a\x1b]0;title\x07b\x9b2J\rc\td\ne") == "a]0;titleb2Jc\td\ne"
+
+
+def test_colons_are_no_emoji(capsys: pytest.CaptureFixture[str]) -> None:
+    """A question or a label is printed with its colons, whatever stands between them."""
+    screen().print("a model:x: of ours :smile:", markup=False)
+    assert "a model:x: of ours :smile:" in capsys.readouterr().out
 
 
 def test_what_is_unknown_is_never_a_number() -> None:

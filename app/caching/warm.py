@@ -66,7 +66,7 @@ def warm(  # noqa: PLR0913, PLR0917  # an option of the command is an argument
         settings = read_settings()
         whose = caller or (None if settings.cache_scope == "global" else "local")
         wish = Wish(top, hours, whose, refresh, concurrency)
-        warmed = asyncio.run(_warm(settings, url, wish, Console()))
+        warmed = asyncio.run(_warm(settings, url, wish, Console(emoji=False)))
     raise typer.Exit(1 if any(one.outcome == "failed" for one in warmed) else 0)
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from app.commands.checks import lanes, machine, stores
 from app.commands.checks.finding import Finding, Mark, worst
@@ -81,6 +82,6 @@ def table(findings: list[Finding]) -> Table:
     return shown
 
 
-def _plain(text: str) -> str:
-    """Text that is no markup."""
-    return text.replace("[", r"\[")
+def _plain(text: str) -> Text:
+    """Text that is no markup, and has no emoji in it: of `vertex:x:y` nothing is to be replaced."""
+    return Text(text)

@@ -84,7 +84,7 @@ def _new(path: Path) -> Iterator[TextIO]:
 async def raced(url: str, bodies: list[Body], shared: Body, at_once: int, file: TextIO | None) -> int:
     """Ask, show the progress and then the tables; the exit status."""
     asked: list[Asked] = []
-    console, errors = screen(), Console(stderr=True)
+    console, errors = screen(), Console(stderr=True, emoji=False)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     async with client(url, TIMEOUT) as http:
         with Progress(*columns, console=errors, disable=not errors.is_terminal) as progress:

@@ -31,7 +31,7 @@ async def ask(url: str, body: dict[str, Any], *, json_output: bool, console: Con
     the task, which is what Ctrl-C does under `asyncio.run`, cancels the run on the server and returns 130.
     """
     progress = Progress()
-    errors = Console(stderr=True)
+    errors = Console(stderr=True, emoji=False)
     live = console.is_terminal and not json_output
 
     def on_event(event: Event) -> None:

@@ -11,5 +11,5 @@ WIDE: Final = 160  # columns of what is piped: nobody folds it, and a file has n
 def screen() -> Console:
     """As wide as the terminal; wide enough for every table when there is none, whatever FORCE_COLOR says."""
     if sys.stdout.isatty():
-        return Console(highlight=False)
-    return Console(highlight=False, width=WIDE, force_terminal=False)
+        return Console(highlight=False, emoji=False)
+    return Console(highlight=False, emoji=False, width=WIDE, force_terminal=False)
