@@ -113,7 +113,7 @@ class Settings(BaseSettings):
     slow_threshold_ms: Annotated[float, Field(gt=0, le=3_600_000)] = 8000.0
 
     breaker_threshold: Annotated[int, Field(ge=1, le=100_000)] = 5
-    breaker_window_s: Seconds = 30.0
+    breaker_window_s: Annotated[float, Field(ge=0.05, le=3600)] = 30.0  # its tenths are counted
     breaker_rate: Annotated[float, Field(gt=0, le=1)] = 0.5
     breaker_minimum: Annotated[int, Field(ge=1, le=100_000)] = 20
     breaker_recovery_s: Annotated[float, Field(ge=0.05, le=3600)] = 10.0

@@ -62,6 +62,7 @@ OUT_OF_BOUNDS = [
     ("MAX_BODY_BYTES", "1023", "1024"),
     ("MAX_BODY_BYTES", str((64 << 20) + 1), str(64 << 20)),
     ("MAX_LIVE_RUNS", "0", "1"),
+    ("BREAKER_WINDOW_S", "1e-320", "0.05"),
     ("KEPT_RUNS", "-1", "0"),
     ("KEPT_RUNS_BYTES", "-1", "0"),
     ("KEPT_RUNS_S", "0", "0"),
