@@ -155,10 +155,12 @@ async def test_choices_are_sent_and_remembered_and_a_limit_is_drawn(page: Page) 
 
 
 async def test_asking_again_goes_past_the_cache(page: Page) -> None:
-    """The button asks the same question with the same choices and `cache: refresh`."""
+    """The button asks as it was asked, with `cache: refresh`; what was typed or chosen since stays for later."""
     await choose(page, slow="openai:ten")
     await ask(page, "Once more?")
     await over(page)
+    await page.fill("#question", "And then?")
+    await choose(page, fast="openai:five", deadline="30")
     async with page.expect_request("**/v1/reason") as request:
         await page.click("#fresh")
     assert (await request.value).post_data_json == {
@@ -168,6 +170,7 @@ async def test_asking_again_goes_past_the_cache(page: Page) -> None:
         "stream": True,
     }
     await over(page)
+    await expect(page.locator("#question")).to_have_value("And then?")
 
 
 async def test_a_reload_comes_back_to_the_run(page: Page, upstream: FakeOpenAI) -> None:

@@ -72,13 +72,20 @@ class Desk {
     if (!canStop(state)) this.keep.forget();
   }
 
-  ask(extra = {}, text = byId("question").value) {
-    if (text.trim() === "" || canStop(this.state)) return undefined;
-    const body = { input: text, ...this.options.body(), ...extra };
-    this.emit({ type: "ask", question: text, body });
-    const idempotencyKey = this.keep.begin(body);
-    byId("question").value = "";
+  /** Ask what is in the box. */
+  ask() {
+    const box = byId("question");
+    const input = box.value;
+    if (input.trim() === "" || canStop(this.state)) return undefined;
+    box.value = "";
     byId("ask-note").hidden = true;
+    return this.begin({ input, ...this.options.body() });
+  }
+
+  begin(body) {
+    if (canStop(this.state)) return undefined;
+    this.emit({ type: "ask", question: body.input, body });
+    const idempotencyKey = this.keep.begin(body);
     return this.follow((options) => this.app.client.ask(body, { ...options, idempotencyKey }));
   }
 
@@ -161,8 +168,7 @@ class Desk {
 
   /** The same question again, as it was asked. */
   repeat(extra) {
-    const { input, ...asked } = this.state.body ?? {};
-    return input ? this.ask({ ...asked, ...extra }, input) : undefined;
+    return this.state.body ? this.begin({ ...this.state.body, ...extra }) : undefined;
   }
 
   listen() {
@@ -178,7 +184,7 @@ class Desk {
     onClick("fresh", () => this.repeat({ cache: "refresh" }));
     copyButton(byId("copy"), () => answerOf(this.state), this.app);
     copyButton(byId("link"), () => new URL(`#/runs/${encodeURIComponent(this.state.runId)}`, location.href).href, this.app);
-    for (const example of this.root.querySelectorAll(".example")) example.addEventListener("click", () => this.ask({}, example.textContent));
+    for (const example of this.root.querySelectorAll(".example")) example.addEventListener("click", () => this.begin({ input: example.textContent, ...this.options.body() }));
     listenToKeys(this.root, () => this.ask());
     for (const name of ["online", "offline"]) addEventListener(name, () => this.networkChanged());
   }
