@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from browsers import needs_chromium
+from cells import rows
 from consoles import Console, ask, expect
 from cutting import Wire, cutting
 from fake_openai import HANG, FakeOpenAI, fake_openai
@@ -422,3 +423,12 @@ async def test_the_keyboard_is_enough(page: Page) -> None:
     await page.keyboard.press("Control+Enter")
     await over(page, "partial")
     await verdict(page, "unverified")
+
+
+@rows("composing", [{"isComposing": True, "keyCode": 13}, {"isComposing": False, "keyCode": 229}])
+async def test_the_enter_that_ends_a_composition_asks_nothing(page: Page, composing: dict[str, Any]) -> None:
+    """Who types Japanese takes a suggestion by Enter; Safari, too, is then not told to ask."""
+    await page.fill("#question", "日本")
+    pressed = "(box, more) => box.dispatchEvent(new KeyboardEvent('keydown', { cancelable: true, ...more }))"
+    assert await page.locator("#question").evaluate(pressed, {"key": "Enter"} | composing)
+    await expect(page.locator("#question")).to_have_value("日本")

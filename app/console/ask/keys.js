@@ -3,6 +3,7 @@
 import { byId } from "../dom.js";
 
 const isPlain = (event) => !event.ctrlKey && !event.altKey && !event.metaKey && !event.shiftKey;
+const typesOn = (event) => event.isComposing || event.keyCode === 229; // the latter alone in Safari, whose Enter comes behind the composition
 const alt = (event) => event.altKey && !event.ctrlKey && !event.metaKey && !event.shiftKey; // AltGr is Ctrl and Alt
 
 function clickIfShown(id) {
@@ -29,11 +30,11 @@ function handled(event) {
 /** Listens while the Ask page is shown and no dialog is open. */
 export function listenToKeys(root, ask) {
   document.addEventListener("keydown", (event) => {
-    if (root.hidden || event.isComposing || document.querySelector("dialog[open]")) return;
+    if (root.hidden || typesOn(event) || document.querySelector("dialog[open]")) return;
     if (handled(event)) event.preventDefault();
   });
   byId("question").addEventListener("keydown", (event) => {
-    if (event.key !== "Enter" || !isPlain(event) || event.isComposing) return;
+    if (event.key !== "Enter" || !isPlain(event) || typesOn(event)) return;
     event.preventDefault();
     if (!event.repeat) ask(); // held down it would ask again after every refusal
   });
