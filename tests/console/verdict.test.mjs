@@ -29,6 +29,12 @@ for (const [reason, word] of [["accepted", "took"], ["cancelled", "stopped"], ["
   });
 }
 
+test("Who has ended is not said to be working.", () => {
+  assert.ok(sentenceOf(play([START])).startsWith("Both models"));
+  assert.ok(sentenceOf(play([START, end("fast", "failed")])).endsWith("The slow model is still working."));
+  assert.ok(sentenceOf(play([START, end("slow", "refused")])).endsWith("The fast model is still working."));
+});
+
 test("States are said aloud once, tokens never, and the answer when it stands.", () => {
   const said = [];
   const steps = [START, ["delta", { lane: "fast", text: "fi" }], ["delta", { lane: "fast", text: "ve" }], PRELIMINARY, end("fast"), ["delta", { lane: "slow", text: "six" }], end("slow"), final("revised"), done("completed")];

@@ -17,7 +17,9 @@ function asking(state) {
 
 function live({ preliminary, lanes }) {
   if (preliminary) return ["live", ...PHASES.preliminary];
-  return ["live", ...(lanes.fast.end ? PHASES.alone : PHASES.live)];
+  if (lanes.fast.end) return ["live", ...PHASES.alone];
+  const failed = lanes.slow.end && lanes.slow.end.outcome !== "completed"; // whose answer is there is said by the final, next
+  return ["live", ...(failed ? PHASES.unchecked : PHASES.live)];
 }
 
 /** [kind, word, sentence]; kind is the change of `final`, the status of `done`, or the phase. */

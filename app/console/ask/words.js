@@ -75,6 +75,7 @@ export const PHASES = {
   resumed: ["Coming back", "This page was reloaded. It returns to the run that it had begun."],
   live: ["Working", "Both models are on it; the first answer will be preliminary."],
   alone: ["Working", "The fast model has ended without an answer. The slow model is still working."],
+  unchecked: ["Working", "The slow model has ended without an answer. The fast model is still working."],
   preliminary: ["Preliminary", "The fast answer is here. The slow model is still working on its own."],
   late: [
     "No answer yet",
