@@ -63,6 +63,14 @@ test("A list that has grown for long begins anew with its newest page.", () => {
   assert.deepEqual([ids(merged.rows), merged.gap], [[2001, 2000], true]);
 });
 
+test("However many older runs somebody has asked for, a look takes none of them away.", () => {
+  const many = Array.from({ length: 1050 }, (_, i) => row(2000 - i));
+  for (const page of [[row(2000), row(1999)], [row(2001), row(2000)]]) {
+    const merged = merge(many, page, true, 1000);
+    assert.deepEqual([merged.rows.length, merged.gap], [1050 + merged.fresh.length, false]);
+  }
+});
+
 test("An older page is put behind, and a run that is there already stays where it is.", () => {
   assert.deepEqual(ids(append(rows(5, 4), rows(4, 3))), [5, 4, 3]);
 });

@@ -53,6 +53,7 @@ export function openList(root, route, app) {
   let shown = null; // the address that the rows belong to
   let runs = [];
   let cursor = null;
+  let wanted = 0; // rows behind the first page that were asked for
   let aborter = null;
   const questions = new Map(); // by run: the text, or null where it was not kept
 
@@ -88,7 +89,7 @@ export function openList(root, route, app) {
     aborter?.abort();
     poll.rest();
     const { signal } = (aborter = new AbortController());
-    [runs, cursor] = [[], null];
+    [runs, cursor, wanted] = [[], null, 0];
     display("reading", el("p", { class: "loading" }, LIST.reading));
     if (!may(app.who, "read")) return forbidden();
     try {
@@ -118,7 +119,8 @@ export function openList(root, route, app) {
   /** What is new since, and what has changed. */
   async function look(signal) {
     const page = await read(signal, { limit });
-    const merged = merge(runs, page.experiments, page.next_cursor !== null);
+    const merged = merge(runs, page.experiments, page.next_cursor !== null, wanted);
+    if (merged.gap) wanted = 0;
     if (merged.gap || runs.length === 0 || page.next_cursor === null) cursor = page.next_cursor;
     runs = merged.rows;
     showRows(merged.fresh);
@@ -135,6 +137,7 @@ export function openList(root, route, app) {
       const page = await read(signal, { limit, cursor: from });
       if (cursor !== from) return; // the list began anew meanwhile
       [runs, cursor] = [append(runs, page.experiments), page.next_cursor];
+      wanted += page.experiments.length;
       showRows();
       table.focus(runs[first]?.run_id);
       await readQuestions(signal, page.experiments, from);
