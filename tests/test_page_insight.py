@@ -27,6 +27,12 @@ RIGHTMOST = """() => Math.max(
   document.documentElement.scrollWidth,
   ...[...document.querySelectorAll(".chart-box svg")].map((svg) => svg.getBoundingClientRect().right),
 )"""
+# By how many pixels any word of a chart reaches beyond what is shown of its box.
+CUT = """() => Math.max(...[...document.querySelectorAll(".chart-box")].flatMap((box) => {
+  const [shown, margin] = [box.getBoundingClientRect(), parseFloat(getComputedStyle(box).overflowClipMargin) || 0];
+  const words = [...box.querySelectorAll("text")].map((text) => text.getBoundingClientRect());
+  return words.map(({ left, right }) => Math.max(shown.left - left, right - shown.right) - margin);
+}))"""
 FORMATTED = "([name, value]) => import('/console/words.js').then((words) => words[name](value))"
 
 
@@ -365,7 +371,7 @@ async def test_few_runs_are_called_few(server: Process, page: Page) -> None:
 
 
 async def test_a_phone_shows_everything_without_scrolling_sideways(server: Process, page: Page) -> None:
-    """At 360 pixels nothing is wider than the screen, and the charts follow when the screen is turned."""
+    """At 360 pixels nothing is wider than the screen or cut, and the charts follow when the screen is turned."""
     await page.set_viewport_size({"width": 360, "height": 740})
     await visit(page, server)
     assert await page.evaluate(RIGHTMOST) <= 360
@@ -373,3 +379,7 @@ async def test_a_phone_shows_everything_without_scrolling_sideways(server: Proce
     await page.set_viewport_size({"width": 740, "height": 360})
     await expect(page.locator("[data-chart=times] svg[role=img]")).not_to_have_attribute("width", str(before))
     assert await page.evaluate(RIGHTMOST) <= 740
+    await page.set_viewport_size({"width": 360, "height": 740})
+    await expect(page.locator("[data-chart=times] svg[role=img]")).to_have_attribute("width", str(before))
+    assert await page.evaluate(RIGHTMOST) <= 360
+    assert await page.evaluate(CUT) <= 0
