@@ -150,9 +150,12 @@ async def test_a_pipe_gets_the_answer_as_it_is(stage: Any, asked: Any) -> None:
     assert await asked(stage[1], width=20) == (0, f"{text}\n")
 
 
-async def test_an_unverified_answer_is_said_to_be_so_on_standard_error(stage: Any, asked: Any, capsys: Any) -> None:
-    """An unverified answer is printed, exits 3, and is called unverified on standard error."""
-    stage[0].events = UNVERIFIED
+@pytest.mark.parametrize("status", ["partial", "shutdown", "cancelled"])
+async def test_an_unverified_answer_is_said_to_be_so_on_standard_error(
+    stage: Any, asked: Any, capsys: Any, status: str
+) -> None:
+    """An unverified answer is printed, exits 3, and is called unverified on standard error, however its run ended."""
+    stage[0].events = [*UNVERIFIED[:-1], done(status)]
     assert await asked(stage[1]) == (3, "Paris\n")
     assert "did not get to check" in capsys.readouterr().err
 

@@ -109,7 +109,7 @@ async def raced(url: str, bodies: list[Body], shared: Body, at_once: int, file: 
         await _tell(Server(http, url), shared["experiment"], asked, console)
     if gone is not None:
         console.print(f"{gone.message}: {len(bodies) - len(asked):,} were not asked", soft_wrap=True, markup=False)
-    answered = gone is None and all(one.status in {"completed", "partial"} for one in asked)
+    answered = gone is None and all(one.final is not None for one in asked)
     return INTERRUPTED if interrupted else ALL_ANSWERED if answered else SOME_NOT
 
 

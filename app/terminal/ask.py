@@ -17,7 +17,6 @@ from app.terminal.view import Progress, picture
 from app.terminal.words import CHANGES, safe
 
 OK, NO_ANSWER, NOT_ASKED, UNVERIFIED, INTERRUPTED = 0, 1, 2, 3, 130
-BY_STATUS: Final = {"completed": OK, "partial": UNVERIFIED}
 # The server sends at least a comment every 15 s: three times that in silence is a lost connection.
 TIMEOUT: Final = httpx.Timeout(10.0, read=45.0)
 FRAMES_PER_SECOND: Final = 12
@@ -55,7 +54,9 @@ async def ask(url: str, body: dict[str, Any], *, json_output: bool, console: Con
         console.print(picture(progress, console))
     elif not json_output:
         _print_plain(progress, console, errors)
-    return BY_STATUS.get(str((progress.done or {}).get("status")), NO_ANSWER)
+    if progress.final is None:
+        return NO_ANSWER
+    return OK if progress.final.get("verified") else UNVERIFIED
 
 
 def _shown(progress: Progress, console: Console) -> AbstractContextManager[Live]:
