@@ -72,6 +72,7 @@ class Stage:
         self.source = "live"
         self.hang_after: int | None = None
         self.forgetful = False
+        self.gone: web.Response | None = None
         self.started = asyncio.Event()
         self.calls: list[str] = []
 
@@ -84,7 +85,7 @@ class Stage:
         """GET /v1/runs/r/events."""
         last = request.headers.get("Last-Event-ID", "r:-1")
         self.calls.append(last)
-        return await self.play(request, 0 if self.forgetful else int(last.rpartition(":")[2]) + 1)
+        return self.gone or await self.play(request, 0 if self.forgetful else int(last.rpartition(":")[2]) + 1)
 
     async def cancel(self, _: web.Request) -> web.StreamResponse:
         """POST /v1/runs/r/cancel."""
@@ -230,6 +231,13 @@ async def test_a_run_that_cannot_be_found_again_exits_with_one(
     stage[0].cuts = [2, 2, 2]
     assert (await asked(stage[1]))[0] == 1
     assert "run r may have ended" in capsys.readouterr().err.replace("\n", " ")
+
+
+async def test_a_run_that_is_refused_when_it_is_come_back_to_was_asked(stage: Any, asked: Any, capsys: Any) -> None:
+    """A refusal after the run began exits 1 and names the run: it is none of the question."""
+    stage[0].cuts, stage[0].gone = [2], web.json_response({"code": "unknown_run"}, status=404)
+    assert (await asked(stage[1]))[0] == 1
+    assert "run r refused after that (404 unknown_run)." in capsys.readouterr().err
 
 
 async def test_a_refusal_shows_its_code_and_detail_and_exits_with_two(stage: Any, asked: Any, capsys: Any) -> None:

@@ -151,6 +151,9 @@ class Run:
                 await self._read(response)
         except httpx.TransportError:
             return  # the next attempt, or the end of the row, tells
+        except Refused as error:
+            code = f"{error.status} {error.problem_code}"
+            raise Lost(f"the connection was lost, and run {self.id} refused after that ({code})") from error
 
     async def _read(self, response: httpx.Response) -> None:
         """Deliver what arrives until `done`, the end, or the loss of the connection."""
