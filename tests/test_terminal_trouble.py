@@ -120,6 +120,14 @@ def test_an_argument_that_is_no_text_is_refused_in_a_sentence(arguments: list[st
     assert (said.exit_code, said.stderr) == (2, "tandem: an argument is no UTF-8 text\n")
 
 
+@pytest.mark.parametrize("bound", ["inf", "nan"])
+@pytest.mark.parametrize("option", ["--deadline-s", "--fast-timeout-s", "--slow-timeout-s"])
+def test_a_bound_that_no_request_can_carry_is_refused_in_a_sentence(option: str, bound: str) -> None:
+    """A bound that is no number of seconds is refused with 2, by the name of its option."""
+    said = typed("ask", "hi", option, bound)
+    assert (said.exit_code, option in said.stderr, said.exception.__class__) == (2, True, SystemExit)
+
+
 @pytest.mark.parametrize("kind", ["text/html", "text/event-stream"])
 async def test_what_answers_and_is_no_tandem_is_said_to_be_none(
     away: tuple[Away, str], kind: str, capsys: pytest.CaptureFixture[str]

@@ -1,6 +1,7 @@
 """tandem ask: one question to a running server."""
 
 import asyncio
+import math
 import sys
 from typing import Annotated, Any
 
@@ -15,14 +16,23 @@ from app.terminal.typed import STANDARD_INPUT, standard_input, text_of
 app = typer.Typer(add_completion=False)
 
 
+def _finite(seconds: float | None) -> float | None:
+    """A bound that a request can carry."""
+    if seconds is not None and not math.isfinite(seconds):
+        raise typer.BadParameter("is no number of seconds")
+    return seconds
+
+
 @app.command()
 def ask(  # noqa: PLR0913, PLR0917  # an option of the command is an argument
     question: Annotated[str | None, typer.Argument(help="What to ask. Without it, or with -: standard input.")] = None,
     fast: Annotated[str | None, typer.Option(help="The fast lane's model, as provider:model.")] = None,
     slow: Annotated[str | None, typer.Option(help="The slow lane's model.")] = None,
-    fast_timeout_s: Annotated[float | None, typer.Option(help="Bound on the fast lane, in seconds.")] = None,
-    slow_timeout_s: Annotated[float | None, typer.Option(help="Bound on the slow lane.")] = None,
-    deadline_s: Annotated[float | None, typer.Option(help="Bound on the whole run.")] = None,
+    fast_timeout_s: Annotated[
+        float | None, typer.Option(callback=_finite, help="Bound on the fast lane, in seconds.")
+    ] = None,
+    slow_timeout_s: Annotated[float | None, typer.Option(callback=_finite, help="Bound on the slow lane.")] = None,
+    deadline_s: Annotated[float | None, typer.Option(callback=_finite, help="Bound on the whole run.")] = None,
     policy: Annotated[
         str | None, typer.Option(help="How both lanes are asked; the server lists what it knows.")
     ] = None,
