@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import random
+import socket
 from collections.abc import AsyncIterator
 from typing import Self
 
@@ -25,17 +26,21 @@ class Proxy:
         self._replies = 0
 
     async def __aenter__(self) -> Self:
+        self._place = socket.socket()  # bound and never listening: nobody else gets the port while we are down
+        self._place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        self._place.bind(("127.0.0.1", 0))
+        self.port = self._place.getsockname()[1]
         await self.up()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self.down()
+        self._place.close()
 
     async def up(self) -> None:
         """Accept connections, on the same port as before."""
         self._up = True
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, reuse_port=True)
 
     async def down(self) -> None:
         """Cut every connection and refuse new ones."""

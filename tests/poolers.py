@@ -12,10 +12,10 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from databases import short_folder
-from redises import free_port
 
 from app.postgres.embedded import EmbeddedPostgres
 from app.postgres.home import account
+from bench.servers import free_port
 
 READY_S = 10.0
 SERVERS = 2  # that it opens for a database, so that whoever comes gets now the one and now the other

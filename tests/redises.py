@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 from databases import short_folder
 
+from bench.servers import free_port
+
 READY_S = 10.0
 ALIVE = b"+PONG\r\n"
 
@@ -131,13 +133,6 @@ async def answering(*replies: bytes, after_s: float = 0.0) -> AsyncIterator[str]
             task.cancel()
         await asyncio.gather(*serving)
         await asyncio.sleep(0)  # in which what was aborted is closed
-
-
-def free_port() -> int:
-    """A loopback port that nobody uses just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextlib.contextmanager

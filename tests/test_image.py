@@ -18,10 +18,11 @@ import pytest
 from cells import rows
 from dockerfiles import ROOT, labels, last_stage, pip_installs, sent, settings, steps
 from packaging.requirements import Requirement
-from redises import answering, free_port
+from redises import answering
 from servers import serving
 
 from app.settings import Settings
+from bench.servers import free_port
 
 FOLDER = ROOT / "deploy/image"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())

@@ -8,10 +8,11 @@ from dataclasses import replace
 import pytest
 from fleets import FRIEND, OPENER, PATIENT, QUICK, Fleet, finish, fleet, flight, key, mirrored, say, until
 from races import events, read
-from redises import RedisServer, free_port
+from redises import RedisServer
 
 from app.reasoning.elsewhere import Used
 from app.redis import relay
+from bench.servers import free_port
 
 
 @pytest.fixture

@@ -12,8 +12,9 @@ from typing import Any
 import httpx
 import pytest
 from processes import LONG, Process, command, fresh_home, left, postgres_of, running, starting
-from redises import free_port
 from seen import Seen, events_in
+
+from bench.servers import free_port
 
 STREAMS = 50
 QUICK = {"fast": {"model": "scripted:fast?first=0&gap=0"}, "slow": {"model": "scripted:slow?first=0.1&gap=0"}}
