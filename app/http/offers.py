@@ -25,9 +25,8 @@ class Declining(HttpToolsProtocol):
 
     def offers(self) -> bool:
         """Whether the head that is whole now makes an offer, and will come again without it."""
-        method = self.parser.get_method()
-        if not self.parser.should_upgrade() or method == b"CONNECT":  # which is an offer without such a header
-            return False
+        if not self.parser.should_upgrade() or (method := self.parser.get_method()) == b"CONNECT":
+            return False  # to connect elsewhere is an offer by itself
         lines = [b"%b: %b\r\n" % (name, value) for name, value in self.headers if name != b"upgrade"]
         version = self.parser.get_http_version().encode()
         self._plain = b"%b %b HTTP/%b\r\n%b\r\n" % (method, self.url, version, b"".join(lines))
