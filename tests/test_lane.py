@@ -21,6 +21,7 @@ from app.reasoning.lane import AFTER_FINISH_S, Lane
 from app.reasoning.run import Run
 
 REPORTED: Final = Usage(7, 3, 1, 0, "reported")
+NOT_COUNTED: Final = Usage(0, 0, source="reported")
 ASKED_TOKENS: Final = -(-len(question().messages[0].content) // 4)
 ESTIMATED: Final = Usage(ASKED_TOKENS, output_tokens=3, thinking_tokens=1, source="estimated")
 STOP: Final = Finish("stop", "model-7")
@@ -263,6 +264,11 @@ def test_text_is_what_was_said() -> None:
         ([answer("12345"), thinking("abc"), ModelError("x", "y")], ESTIMATED),
         ([answer("12345"), thinking("abc"), KeyError()], ESTIMATED),
         ([answer("a"), STOP], Usage(ASKED_TOKENS, output_tokens=1, thinking_tokens=0, source="estimated")),
+        ([NOT_COUNTED, answer("a"), STOP], Usage(ASKED_TOKENS, 1, 0, source="estimated")),
+        ([Usage(7, 0, 0, 4, "reported"), answer("a"), FOREVER], Usage(7, 1, 0, 4, "estimated")),
+        ([Usage(7, source="reported"), answer("a"), STOP], Usage(7, 1, 0, source="estimated")),
+        ([Usage(7, 0, source="reported"), STOP], Usage(7, 0, source="reported")),
+        ([NOT_COUNTED, FOREVER], Usage()),
         ([FOREVER], Usage()),
         ([ModelError("x", "y")], Usage()),
         ([], Usage()),

@@ -209,12 +209,18 @@ class Lane:
         return msgspec.structs.replace(usage, input_tokens=read, source="estimated")
 
     def _heard(self) -> Usage:
-        """What the model reported; else an estimate from what was heard; else unknown."""
-        if self._usage is not None:
-            return self._usage
+        """What the model reported; else an estimate from what was heard; else unknown.
+
+        A 0 for what was read, or for what was heard, is no report: some servers send it until they have counted.
+        """
+        told = self._usage or Usage()
+        if told.output_tokens or (told.input_tokens and not self._pieces):
+            return told
         if not self._pieces:
             return Usage()
-        return estimated(self._run.question.messages, self._chars["answer"], self._chars["thinking"])
+        guess = estimated(self._run.question.messages, self._chars["answer"], self._chars["thinking"])
+        read = told.input_tokens or guess.input_tokens
+        return msgspec.structs.replace(guess, input_tokens=read, cached_tokens=told.cached_tokens)
 
     # -- what the race and the record read
 
