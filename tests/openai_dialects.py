@@ -169,6 +169,18 @@ DIALECTS: dict[str, tuple[bytes, Told]] = {
         HI + b'event: error\ndata: {"detail": "x"}\n\n',
         Told(HELLO, reason="upstream_error", outcome="failed"),
     ),
+    "error in a field of its own": (
+        HI + b'error: {"code":500,"message":"no slot","type":"server_error"}\n\n',
+        Told(HELLO, reason="upstream_error", outcome="failed"),
+    ),
+    "error that is no event": (
+        b'{"error": {"message": "no money", "code": 402}}\n',
+        Told(reason="upstream_error", outcome="failed"),
+    ),
+    "error that is no event, midway": (
+        HI + b'{"error": {"message": "no money", "code": 402}}',
+        Told(HELLO, reason="upstream_error", outcome="failed"),
+    ),
     "finish_reason error": (
         HI + event(chunk(finish="error")) + DONE,
         Told(HELLO, reason="upstream_error", outcome="failed"),

@@ -88,4 +88,8 @@ def _parsed(block: bytes) -> Event | None:
             lines.append(value.removeprefix(b" "))
         elif field == b"event":
             name = value.removeprefix(b" ")
+        elif field == b"error":  # as llama.cpp tells of one
+            name, lines = field, [value]
+        elif field.startswith(b"{"):  # what gateways say is wrong, as if nobody had asked for a stream
+            lines.append(line)
     return (name, b"\n".join(lines)) if lines else None
