@@ -184,6 +184,15 @@ async def test_not_streamed(fake: FakeOpenAI, name: str) -> None:
     assert answer == expected
 
 
+async def test_a_web_page(fake: FakeOpenAI) -> None:
+    """A page that stands where the model should be, as behind a wrong address or a portal, is no empty answer."""
+    page = b"<!doctype html>\n<title>Sign in</title>\n"
+    answer, failure = await ask(fake, Reply((page,), content_type="text/html; charset=utf-8"))
+    assert answer == Told(reason="upstream_malformed", outcome="failed")
+    assert failure is not None
+    assert failure.message == "The model's server sent a web page."
+
+
 async def test_too_large_an_event(fake: FakeOpenAI) -> None:
     """An event of more than 1 MiB ends the answer and the connection."""
     answer, _ = await ask(fake, Reply((HI, *[b"x" * 65536] * 20, HANG)))

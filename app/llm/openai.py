@@ -98,6 +98,8 @@ class OpenAIModel:
             raise answered(connection.status, await _beginning(connection), self._options.api_key)
         if connection.encoding not in _UNCODED:
             raise malformed("a compressed answer, though none was asked for")
+        if connection.content_type == b"text/html":
+            raise malformed("a web page")
         return Reading(self._options.api_key)
 
     def _body(self, prompt: Prompt) -> bytes:
