@@ -31,12 +31,15 @@ def test_a_model_behind_an_address_is_told_apart_by_it(wrapper: str) -> None:
 
 
 def test_a_model_of_vertex_ai_is_told_apart_by_how_it_is_asked() -> None:
-    """Its version is the address, the project, the location, the lane's thinking and the safety settings."""
+    """Its version is the address, project and location, the lane's thinking, whether it is shown, and the safety settings."""
     chosen = {"vertex_project": "p", "vertex_location": "eu", "vertex_safety": "sexual=off, hate=high"}
     version = models.versions(settings(**chosen))
     place = "aiplatform.eu.rep.googleapis.com:443/p/eu"
     assert version("fast", "vertex:x") == f"{place}?thinking=off&safety=1=3,4=5"
     assert version("slow", "deliberate:5@vertex:x") == f"{place}?thinking=auto&safety=1=3,4=5"
+    shown = models.versions(settings(**chosen, slow_vertex_thoughts=True))
+    assert shown("slow", "vertex:x") == version("slow", "vertex:x") + "&thoughts=shown"
+    assert shown("fast", "vertex:x") == version("fast", "vertex:x")
 
 
 def test_a_model_that_has_no_version_says_nothing() -> None:

@@ -70,7 +70,8 @@ class VertexAccess:
         """What an answer depends on besides the model's name and the question."""
         safety = ",".join(f"{category}={threshold}" for category, threshold in parse_safety(self.safety).items())
         place = f"{self.target.address}/{self.project}/{self.location}"
-        return f"{place}?thinking={self._thinking(urgent=urgent)}&safety={safety}"
+        shown = "&thoughts=shown" if self._shows(urgent=urgent) else ""
+        return f"{place}?thinking={self._thinking(urgent=urgent)}&safety={safety}{shown}"
 
     def resource(self, model: str) -> str:
         """The full name of a model of Google's, or of a tuned one (`endpoints/NUMBER`). ValueError says what to set."""
@@ -83,13 +84,17 @@ class VertexAccess:
 
     def thinking_of(self, model: str, *, urgent: bool) -> Thinking:
         """How much that model may think for a lane; `off` is the least that it can do. An urgent lane shows nothing."""
-        shown = self.slow_thoughts and not urgent
+        shown = self._shows(urgent=urgent)
         word = self._thinking(urgent=urgent)
         if word == "off":
             return _least(model)._replace(shown=shown)
         if word in LEVELS:
             return Thinking(level=LEVELS[word], shown=shown)
         return Thinking(budget=None if word == "auto" else int(word), shown=shown)
+
+    def _shows(self, *, urgent: bool) -> bool:
+        """Whether a lane tells what its model thinks, which a stored answer then has."""
+        return self.slow_thoughts and not urgent
 
     def _thinking(self, *, urgent: bool) -> str:
         return self.fast_thinking if urgent else self.slow_thinking
