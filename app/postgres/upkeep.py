@@ -6,9 +6,12 @@ Every call may be made at any time, by many servers at once, and again.
 import datetime as dt
 from typing import Final, NamedTuple
 
+import asyncpg
+
 from app.postgres.pool import Pool
 from app.postgres.queries import QUERIES
 from app.postgres.rollups import roll_up
+from app.record.store import StoreUnavailable
 
 PAYLOADS: Final = "run_payloads"
 LOGS: Final = "run_logs"
@@ -58,8 +61,18 @@ class Upkeep:
                 return total
 
     async def ensure_partitions(self, days: int) -> int:
-        """Make the partitions of today and of so many days to come; return how many were missing."""
-        return sum([await self._make_missing(table, days) for table in BY_DAY])
+        """Make the partitions of today and of so many days to come; return how many were missing.
+
+        None of a table that somebody reads for long: rows have a place without, and a server must not wait for a backup.
+        """
+        made = 0
+        for table in BY_DAY:
+            try:
+                made += await self._make_missing(table, days)
+            except StoreUnavailable as error:
+                if not isinstance(error.__cause__, asyncpg.LockNotAvailableError):
+                    raise
+        return made
 
     async def retain(self, payload_days: int, log_days: int, run_days: int) -> Forgotten:
         """Forget payloads, logs and runs that are older than so many days; a run's texts never outlive the run.
