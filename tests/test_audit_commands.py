@@ -95,6 +95,17 @@ def test_a_file_with_and_without_times_is_imported_once(tandem: Tandem, dsn: str
     assert rows(dsn, "SELECT count(*) FROM runs") == [(4,)]
 
 
+def test_a_file_that_is_redacted_otherwise_is_imported_once(
+    tandem: Tandem, dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same lines under another AUDIT_CONTENT are the same runs, and no dead letters."""
+    file = pairs_in(tmp_path, *PAIRS)
+    assert "3 stored" in tandem("import", file, "--experiment", "e").output
+    monkeypatch.setenv("AUDIT_CONTENT", "hash_only")
+    assert "3 duplicate" in tandem("import", file, "--experiment", "e").output
+    assert rows(dsn, "SELECT (SELECT count(*) FROM runs), (SELECT count(*) FROM dead_letters)") == [(3, 0)]
+
+
 def test_a_run_that_would_be_forgotten_is_not_imported(tandem: Tandem, dsn: str, tmp_path: Path) -> None:
     """A line of a time before which runs are not kept is refused, and not stored for an hour."""
     long_ago = datetime.now(UTC) - timedelta(days=400)

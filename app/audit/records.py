@@ -47,8 +47,10 @@ async def _replay(settings: Settings, files: list[Path], console: Console) -> bo
     reader, fates = Replay(), Counter[str]()
     async with opened(settings) as (_, pool):
         found = _filed(reader, files, fates)
+        store = RunStore(pool)
         while batch := list(islice(found, BATCH)):
-            await _store(RunStore(pool), batch, fates)
+            for filed in await _store(store, batch, fates):
+                await store.bury([_letter(filed, "conflict", "another content is recorded")])
     _tell(fates, console)
     for missing in reader.missing:
         console.print(f"incomplete: run {missing.run_id}, {missing.seen} of {missing.parts} parts", soft_wrap=True)
@@ -69,21 +71,20 @@ def _filed(reader: Replay, files: list[Path], fates: Counter[str]) -> Iterator[F
             yield filed
 
 
-async def _store(store: RunStore, batch: Sequence[Filed], fates: Counter[str]) -> None:
-    """Store a batch, or each by itself when one of them is not to be stored; what cannot be becomes a dead letter."""
+async def _store(store: RunStore, batch: Sequence[Filed], fates: Counter[str]) -> list[Filed]:
+    """Store a batch, or each by itself when one of them is not to be stored; what cannot be becomes a dead letter.
+
+    Returns those of which another content is there.
+    """
     try:
         found: list[str] = list(await store.write(batch))
     except EntryRejected as error:
         if len(batch) > 1:
-            for filed in batch:
-                await _store(store, [filed], fates)
-            return
+            return [other for filed in batch for other in await _store(store, [filed], fates)]
         await store.bury([_letter(batch[0], "rejected", error.message)])
         found = ["dead-lettered"]
-    conflicts = [filed for filed, fate in zip(batch, found, strict=True) if fate == "conflict"]
-    if conflicts:
-        await store.bury([_letter(filed, "conflict", "another content is recorded") for filed in conflicts])
     fates.update(found)
+    return [filed for filed, fate in zip(batch, found, strict=True) if fate == "conflict"]
 
 
 def _letter(filed: Filed, reason: Literal["rejected", "conflict"], error: str) -> DeadLetter:
@@ -147,7 +148,8 @@ async def _import(settings: Settings, file: Path, experiment: str, caller: Calle
                 ]
                 await past.put_many(caller, said)
                 progress.advance(task, len(batch))
-    _tell(fates, console)
+    fates["duplicate"] += fates.pop("conflict", 0)  # the same line, which was judged or redacted otherwise then
+    _tell(+fates, console)
     if source.refused is not None:
         raise ImportRefused(f"{file}: {source.refused.message}") from source.refused
     console.print(f"see /api/experiments/agreement?experiment={quote_plus(experiment)}", soft_wrap=True)
