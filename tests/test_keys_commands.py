@@ -129,3 +129,18 @@ async def test_commands_show_their_key(tandem: Tandem, dsn: str, monkeypatch: py
             told = await tandem(*command)
             assert told.exit_code == 0, told.output
         server.tasks |= asyncio.all_tasks()
+
+
+async def test_the_audit_status_of_a_server_that_refuses(
+    tandem: Tandem, dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`audit status` does not say of a server that wants another key that there is none, and takes a slash too many."""
+    reader = (await made(tandem, "create", "alice"))["key"]
+    admin = (await made(tandem, "create", "olga", "--roles", "admin"))["key"]
+    async with guarded(dsn) as server:
+        for key, said in ((reader, "refuses: this asks for the role admin"), (admin, '"accepted"')):
+            await server.client.post("/v1/reason", headers={"x-api-key": reader}, json={"input": "Why?"})
+            monkeypatch.setenv("TANDEM_KEY", key)
+            told = await tandem("audit", "status", "--url", f"{server.url}/")
+            assert (told.exit_code, said in told.output) == (0, True), told.output
+        server.tasks |= asyncio.all_tasks()

@@ -52,7 +52,10 @@ async def _server_state(url: str) -> str:
     """What the running server says of its audit."""
     try:
         async with httpx.AsyncClient(headers=key_headers(), trust_env=False, timeout=5) as http:
-            told = (await http.get(f"{url}/health/detailed")).raise_for_status().json()
+            answer = await http.get(f"{url.rstrip('/')}/health/detailed")
+            told = answer.json()
+            if answer.is_error:
+                return f"{url} refuses: {told['detail']}"
             ledger = {name: count for name, count in told["record"].items() if count}
             return f"audit {told['audit'].get('status')}\n{json.dumps(ledger)}"
     except (httpx.HTTPError, httpx.InvalidURL):
