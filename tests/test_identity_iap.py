@@ -196,13 +196,16 @@ async def test_new_keys_are_fetched_but_not_at_everybodys_word(google: Google) -
 
 @pytest.mark.parametrize("garbage", [b"", b"[]", b'{"keys": 1}', b'{"keys": [{"kty": "EC"}]}', b"x" * 300_000])
 async def test_old_keys_are_believed_for_a_day(google: Google, garbage: bytes) -> None:
-    """While the keys cannot be fetched the old ones count, for a day; without any nobody can be told."""
+    """While the keys cannot be fetched the old ones count, for a day; who comes with a newer one cannot be told."""
     clock = Clock(0.0)
     iap = behind(google, clock)
     await caller(iap, google.says())
     google.garbage = garbage
     clock.now += FRESH_S
     assert (await caller(iap, google.says(sub="9"))).id == "iap:9"
+    google.rotate("two")
+    with pytest.raises(IdentityUnavailable):
+        await caller(iap, google.says("two"))
     clock.now += STALE_S
     with pytest.raises(IdentityUnavailable):
         await caller(iap, google.says(sub="10"))

@@ -39,6 +39,7 @@ class PublicKeys:
         self._clock = clock
         self._keys: dict[str, jwt.PyJWK] = {}
         self._fetched_at = self._tried_at = -STALE_S
+        self._failed = False  # the newest fetch: a key that is not known may be a new one
         self._fetching = asyncio.Lock()
 
     async def get(self, key_id: str) -> jwt.PyJWK | None:
@@ -47,7 +48,8 @@ class PublicKeys:
             async with self._fetching:
                 if not self._knows(key_id) and self._clock() - self._tried_at >= RETRY_S:
                     await self._fetch()
-        if self._clock() - self._fetched_at >= STALE_S:
+        new = self._failed and key_id not in self._keys
+        if new or self._clock() - self._fetched_at >= STALE_S:
             raise IdentityUnavailable("the keys of the Identity-Aware Proxy cannot be fetched now")
         return self._keys.get(key_id)
 
@@ -63,8 +65,9 @@ class PublicKeys:
             found = {key.key_id: key for key in jwt.PyJWKSet.from_dict(answer.json()).keys if key.key_id}
         except (httpx.HTTPError, TimeoutError, ValueError, TypeError, AttributeError, jwt.PyJWTError) as error:
             log.warning("the keys of the Identity-Aware Proxy could not be fetched: %s", type(error).__name__)
+            self._failed = True
         else:
-            self._keys, self._fetched_at = found, self._clock()
+            self._keys, self._fetched_at, self._failed = found, self._clock(), False
         finally:
             self._tried_at = self._clock()
 
