@@ -258,6 +258,15 @@ async def test_token_opens_the_numbers_and_nothing_else(dsn: str, path: str) -> 
             assert (await server.client.get(other, headers=shown)).status_code == 401
 
 
+@pytest.mark.parametrize("token", [f"{TOKEN}\n", f"{TOKEN}-für-alle"])
+async def test_a_token_is_good_however_it_was_written(token: str) -> None:
+    """A token from a file with a line end, or with letters beyond ASCII, opens the numbers as the scraper sends it."""
+    shown = {b"Authorization": f"Bearer {token.strip()}".encode()}
+    async with serving(host="0.0.0.0", allow_anonymous=True, metrics_token=token) as server:
+        assert (await server.client.get("/prometheus", headers=shown)).status_code == 200
+        assert (await server.client.get("/prometheus")).status_code == 401
+
+
 @rows(
     ("host", "token", "status"),
     [("127.0.0.1", TOKEN, 200), ("0.0.0.0", TOKEN, 401), ("0.0.0.0", None, 200), ("127.0.0.1", None, 200)],

@@ -73,14 +73,14 @@ async def summary(everybodys: Everybodys, caller: Asker, hours: Hours = 24) -> d
 
 def scrapers(identify: Identify, token: str, *, alone: bool) -> Identify:
     """Let whoever shows METRICS_TOKEN read what is scraped, and nothing else; alone: nobody else may read it."""
-    expected = f"bearer {token}".encode()
+    expected = f"bearer {token.strip()}".encode()  # a file that it came from ends with a line end
 
     async def identified(headers: Headers, scope: Scope) -> Caller:
         """Who asks. Raises what `identify` raises."""
         if scope["path"] not in SCRAPED:
             return await identify(headers, scope)
         scheme, _, shown = headers.get("authorization", "").partition(" ")
-        if hmac.compare_digest(f"{scheme.lower()} {shown.strip()}".encode(), expected):
+        if hmac.compare_digest(f"{scheme.lower()} {shown.strip()}".encode("latin-1"), expected):
             return SCRAPER
         if alone:
             raise Unauthenticated("send `Authorization: Bearer METRICS_TOKEN`")
