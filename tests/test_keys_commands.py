@@ -67,6 +67,16 @@ async def test_a_key_from_its_making_to_its_end(tandem: Tandem, dsn: str) -> Non
     assert (again.exit_code, "it is revoked" in again.output) == (2, True)
 
 
+async def test_the_end_of_a_rotated_key_is_told(tandem: Tandem) -> None:
+    """A key that ends before the overlap does is not said to work longer than it will."""
+    for overlap in ("1h", "30d"):
+        first = await made(tandem, "create", "alice", "--expires", "2d")
+        told = await tandem("keys", "rotate", first["id"], "--overlap", overlap)
+        rows = json.loads((await tandem("keys", "list", "--json")).stdout)
+        (ends_at,) = (row["expires_at"] for row in rows if row["id"] == first["id"])
+        assert f"works until {ends_at[:16].replace('T', ' ')} UTC" in told.output
+
+
 async def test_a_note_is_shown_as_it_was_written(tandem: Tandem) -> None:
     """A note in brackets, or between colons, is no mark-up that changes the list or ends it."""
     notes = ("[/team] laptop", "[red]until May", ":key: of the build")

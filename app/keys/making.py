@@ -61,15 +61,15 @@ def rotate(
     json_output: Json = False,
 ) -> None:
     """Make a key with the same caller and terms, and let the old one end; a limited life begins anew."""
-    ends_at = datetime.now(UTC) + terms.span(overlap)
     with clear_errors():
-        row, token = asyncio.run(_rotate(read_settings(), key_id, ends_at))
+        (row, token), ends_at = asyncio.run(_rotate(read_settings(), key_id, datetime.now(UTC) + terms.span(overlap)))
     _print(row, token, json_output=json_output)
     if not json_output:
         typer.echo(f"{key_id} works until {ends_at:%Y-%m-%d %H:%M} UTC")
 
 
-async def _rotate(settings: Settings, key_id: str, ends_at: datetime) -> tuple[KeyRow, str]:
+async def _rotate(settings: Settings, key_id: str, ends_at: datetime) -> tuple[tuple[KeyRow, str], datetime]:
+    """The new key as it is kept, itself, and when the old one ends: by then, if it did not end sooner anyway."""
     seal = _seal(settings)
     async with opened(settings) as (_, pool):
         keys = PostgresKeys(pool)
@@ -80,7 +80,7 @@ async def _rotate(settings: Settings, key_id: str, ends_at: datetime) -> tuple[K
         ends = None if old.expires_at is None else now + (old.expires_at - old.created_at)
         made = await _added(keys, seal, KeyRow("", old.caller, old.note, now, ends))
         await keys.end_at(key_id, ends_at)
-        return made
+        return made, min(ends_at, old.expires_at or ends_at)
 
 
 async def _added(keys: PostgresKeys, seal: Seal, wanted: KeyRow) -> tuple[KeyRow, str]:
