@@ -114,12 +114,16 @@ export const STATUSES = {
   shutdown: ["Shut down", "The server was stopped before an answer was complete."],
 };
 
+/** What a status means; nobody knows whether a model had completed when the server was cut off. */
+export const meaningOf = ({ status, reason }) => (reason === "interrupted" ? REASONS.interrupted : STATUSES[status]?.[1]) ?? "";
+
 /** Why a lane was ended from outside, when the server adds no words of its own. */
 export const REASONS = {
   accepted: "You took the fast answer.",
   superseded: "The slow answer was complete first.",
   cancelled: "The run was stopped.",
   shutdown: "The server was stopped.",
+  interrupted: "The server was cut off before the run had ended.",
 };
 
 export const AUDIT = { durable: "stored", pending: "not yet stored" };

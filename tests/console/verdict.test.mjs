@@ -29,6 +29,11 @@ for (const [reason, word] of [["accepted", "took"], ["cancelled", "stopped"], ["
   });
 }
 
+test("Of a run whose server was cut off it is not said that no model completed: one may have.", () => {
+  const s = play([START, PRELIMINARY, end("fast"), done("failed", "interrupted")]);
+  assert.deepEqual([kind(s), sentenceOf(s)], ["failed", "The server was cut off before the run had ended."]);
+});
+
 test("Who has ended is not said to be working.", () => {
   assert.ok(sentenceOf(play([START])).startsWith("Both models"));
   assert.ok(sentenceOf(play([START, end("fast", "failed")])).endsWith("The slow model is still working."));

@@ -30,7 +30,7 @@ export function verdictOf(state) {
     const why = final.change === "unverified" ? say.UNCHECKED[done?.reason] ?? say.UNCHECKED[done?.status] : null;
     return [final.change, word, why ?? text];
   }
-  if (done) return [done.status, ...(say.STATUSES[done.status] ?? PHASES.ended)];
+  if (done) return [done.status, (say.STATUSES[done.status] ?? PHASES.ended)[0], say.meaningOf(done) || PHASES.ended[1]];
   if (phase === "over") return ended(state);
   if (phase === "lost") return ["lost", LOST.word, ""];
   return phase === "asking" ? asking(state) : live(state);

@@ -3,7 +3,7 @@
 import { questionOf } from "../ask/again.js";
 import { wordDiff } from "../ask/diff.js";
 import { el } from "../dom.js";
-import { AUDIT, CHANGES, cost, duration, percent, REASONS, STATUSES, tokens, when } from "../words.js";
+import { AUDIT, CHANGES, cost, duration, meaningOf, percent, REASONS, STATUSES, tokens, when } from "../words.js";
 import { outcomeOf } from "./rows.js";
 import { AGREEMENTS, CONTENTS, FIELDS, METHOD, ONE, SOURCES } from "./words.js";
 
@@ -30,8 +30,9 @@ export function conversation(record) {
 /** The outcome in a word and in a sentence. */
 export function outcomeLine(record) {
   const { word, change } = outcomeOf(record);
-  const sentence = CHANGES[record.change]?.[1] ?? STATUSES[record.status]?.[1] ?? "";
-  const reason = record.reason === null || record.reason === undefined ? "" : ` ${REASONS[record.reason] ?? `(${record.reason})`}`;
+  const sentence = CHANGES[record.change]?.[1] ?? meaningOf(record);
+  const why = record.reason ? (REASONS[record.reason] ?? `(${record.reason})`) : "";
+  const reason = why && why !== sentence ? ` ${why}` : "";
   return el("p", { id: "one-outcome", dataset: { change } }, el("strong", { class: "outcome", dataset: { change } }, word), " ", sentence, reason);
 }
 

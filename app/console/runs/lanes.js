@@ -46,7 +46,7 @@ function createLane(name) {
       thoughts.hidden = lane.thinking === "";
       thought(lane.thinking);
       put(size, ONE.thinkingSize(lane.thinking.length.toLocaleString("en")));
-      const silent = lane.text === "" && kept ? (running ? ONE.waiting : ONE.nothingSaid) : "";
+      const silent = lane.text === "" && kept && lane.reason !== "interrupted" ? (running ? ONE.waiting : ONE.nothingSaid) : "";
       put(note, [silent, lane.message ?? REASONS[lane.reason] ?? lane.reason ?? ""].filter(Boolean).join(" "));
       note.hidden = note.textContent === "";
       put(figures, figuresOf(lane));
