@@ -344,6 +344,18 @@ async def test_a_run_that_goes_on_is_followed_to_its_end(server: Process, page: 
     assert (await api.get(f"/v1/runs/{run_id}")).json()["status"] == "cancelled"
 
 
+async def test_a_question_can_be_read_at_every_width(server: Process, page: Page, api: httpx.AsyncClient) -> None:
+    """On a phone, a tablet and a desk each row shows its question, and nothing is wider than the screen."""
+    await asked(api, "How wide is a question?")
+    await page.goto(f"{server.url}/#/runs")
+    question = page.locator("#runs-rows [data-part=question]").first
+    await expect(question).to_contain_text("How wide", timeout=WAIT_MS)
+    for width in (320, 736, 744, 820, 960, 961, 1024, 1152, 1153, 1280):
+        await page.set_viewport_size({"width": width, "height": 800})
+        assert await page.evaluate("document.documentElement.scrollWidth") <= width
+        assert await question.evaluate("node => node.getBoundingClientRect().width") > 120
+
+
 async def test_hostile_texts_stay_text(server: Process, page: Page, api: httpx.AsyncClient) -> None:
     """Markup in questions, answers and labels is shown as it was typed, in the list and on the page of the run."""
     record = await asked(api, HOSTILE, experiment="<b>bold</b>", tags=["<script>x</script>"])
