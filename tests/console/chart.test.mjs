@@ -44,6 +44,11 @@ test("Labels of vertical lines that would lie on each other get rows of their ow
   assert.ok(placed.every((one) => one.at >= 50 && one.at <= 600));
 });
 
+test("Labels have room for letters as wide and bold as any system has them.", () => {
+  const placed = rowsOf([{ x: 466, label: "Slow advised 3.77 s" }, { x: 590, label: "Slow timeout 45 s" }], 45, 650);
+  assert.deepEqual(placed.map((one) => one.row), [0, 1]); // 134 and 122 pixels in DejaVu Sans
+});
+
 test("A line that stands outside the axis is left out.", () => {
   const base = ground({ x: TIME, y: SHARE, marks: [{ x: 5, label: "too early" }, { x: 50, label: "within" }] }, 600);
   assert.deepEqual(base.labels.map((one) => one.label), ["within"]);

@@ -4,6 +4,7 @@
 import { label, scale, ticks } from "./axis.js";
 
 export const CHAR = 6.4; // how wide a letter of a tick is, in pixels, near enough
+const BOLD = 1.15; // how much wider one of a label is
 const TICK_GAP = 64;
 const LINE = 15;
 
@@ -28,7 +29,7 @@ export function below(words, x, y, [left, right]) {
 export function rowsOf(labels, left, right) {
   const ends = [];
   return labels.toSorted((a, b) => a.x - b.x).map((one) => {
-    const half = widthOf(one.label) / 2 + 4;
+    const half = (BOLD * widthOf(one.label)) / 2 + 4;
     const x = Math.max(left + half, Math.min(right - half, one.x));
     let row = ends.findIndex((end) => end <= x - half);
     if (row < 0) row = ends.length;
