@@ -1,6 +1,8 @@
 """What `tandem` can do, by command, each loaded when it is called."""
 
 import importlib
+import io
+import sys
 from typing import Any, Final
 
 import typer
@@ -49,7 +51,9 @@ def tandem() -> None:
 
 
 def main() -> None:
-    """The entry point."""
+    """The entry point. A letter that the locale has not is a question mark, and no reason to lose an answer."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
     app()
 
 

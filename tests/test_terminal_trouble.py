@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from cells import rows
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
-from app.cli import app
+from app.cli import app, main
 from app.commands.race import raced
 from app.commands.runs import View, tell
 from app.commands.top import again
@@ -118,6 +119,15 @@ def test_an_argument_that_is_no_text_is_refused_in_a_sentence(arguments: list[st
     """What no terminal types and a script may pass, bytes that are no UTF-8, is refused with 2 and one line."""
     said = typed(*arguments)
     assert (said.exit_code, said.stderr) == (2, "tandem: an argument is no UTF-8 text\n")
+
+
+def test_a_letter_that_the_locale_has_not_loses_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where standard output is Latin-1 an answer is printed as far as that goes, and is no traceback."""
+    out = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(out, encoding="latin-1"))
+    monkeypatch.setattr("app.cli.app", lambda: typer.echo("in Kyōto, é"))
+    main()
+    assert out.getvalue() == "in Ky?to, é\n".encode("latin-1")
 
 
 @pytest.mark.parametrize("bound", ["inf", "nan"])
