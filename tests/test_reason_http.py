@@ -436,6 +436,20 @@ async def test_a_run_may_finish_alone() -> None:
     assert whole.startswith(tail.raw)
 
 
+async def test_a_run_may_finish_alone_for_who_asks_again() -> None:
+    """Who asks again under the same key, now with `on_disconnect: finish`, may leave, and the run goes on."""
+    key, asked = {"Idempotency-Key": "once"}, {**QUESTION, **lanes(SHORT, "scripted:slow?first=0.1&gap=0")}
+    async with serving(disconnect_grace_s=0) as server:
+        first = await opened(server, "POST", "/v1/reason", json=asked, headers=key)
+        again = await opened(server, "POST", "/v1/reason", json={**asked, "on_disconnect": "finish"}, headers=key)
+        assert again.run_id == first.run_id
+        for tail in (first, again):
+            await tail.response.aclose()
+        await eventually(lambda: server.runs.live == 0)
+        whole = (await server.client.get(f"/v1/runs/{first.run_id}/events")).content
+    assert valid_stream(whole)[-1].data["status"] == "completed"
+
+
 async def test_silence_is_filled_with_pings_of_one_line() -> None:
     """A silent stream is kept alive with `: ping` and one newline, and stays valid."""
     async with serving(ping_s=0.02) as server:

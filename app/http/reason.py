@@ -64,13 +64,16 @@ async def answer(parts: Parts, request: Request, body: ReasonBody) -> Response:
 async def _asked(parts: Parts, caller: Caller, question: Question, key: str | None) -> Asked:
     """What answers the question; under a key that was used before, the run it was used for."""
     asked = await parts.answers.desk.ask(question, caller, key)
+    finish = question.on_disconnect == "finish"
     if isinstance(asked, Again):
         try:
-            return await again(parts, caller, asked.run_id)
+            return await again(parts, caller, asked.run_id, finish=finish)
         except NoSuchRun:
             assert key is not None, "a key has led here"
             asked = await parts.answers.desk.ask_anew(question, caller, key, asked.run_id)
-    return await again(parts, caller, asked.run_id) if isinstance(asked, Again) else asked  # somebody was faster
+    if isinstance(asked, Again):  # somebody was faster
+        return await again(parts, caller, asked.run_id, finish=finish)
+    return asked
 
 
 def idempotency_key(request: Request) -> str | None:

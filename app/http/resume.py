@@ -46,17 +46,17 @@ async def resume(parts: Parts, caller: Caller, run_id: str, after: int) -> Respo
     return RunStream(log, Place(after, guest=log.caller != caller), parts.ping_s, headers)
 
 
-async def again(parts: Parts, caller: Caller, run_id: str) -> Asked:
-    """The whole run that an idempotency key stands for, for who asks under that key again.
+async def again(parts: Parts, caller: Caller, run_id: str, *, finish: bool) -> Asked:
+    """The whole run that an idempotency key stands for, for who asks under that key again; finish: as Elsewhere has it.
 
     Raises NoSuchRun when it has not been opened, nor will be; RunNotLive, RunExpired.
     """
-    log = await _log_of(parts, caller, run_id)
+    log = await _log_of(parts, caller, run_id, finish=finish)
     if log is None:
         try:
             log = await _log_from_record(parts, caller, run_id)
         except (NoSuchRun, RunNotLive) as error:  # another instance may open it just now, or not have shown it yet
-            log = await parts.answers.elsewhere.tail(run_id, caller, guest=True)
+            log = await parts.answers.elsewhere.tail(run_id, caller, guest=True, finish=finish)
             if log is None and isinstance(error, NoSuchRun) and datetime.now(UTC) < time_of(run_id) + OPENED:
                 raise RunNotLive("the run of this key is about to be opened; ask again in a moment") from None
             if log is None:
@@ -73,10 +73,14 @@ async def _log_from_record(parts: Parts, caller: Caller, run_id: str) -> Log:
     return log
 
 
-async def _log_of(parts: Parts, caller: Caller, run_id: str, after: int = -1) -> Log | None:
+async def _log_of(parts: Parts, caller: Caller, run_id: str, after: int = -1, *, finish: bool = False) -> Log | None:
     """The log, if the run lives or ended lately, on this instance or another."""
     run = parts.runs.find(run_id, caller)
-    return run if run is not None else await parts.answers.elsewhere.tail(run_id, caller, after=after)
+    if run is None:
+        return await parts.answers.elsewhere.tail(run_id, caller, finish=finish, after=after)
+    if finish:
+        run.outlive_readers()
+    return run
 
 
 async def _from_record(parts: Parts, caller: Caller, run_id: str, after: int) -> Response:
