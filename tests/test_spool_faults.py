@@ -72,6 +72,23 @@ async def test_an_outcome_that_is_marked_as_stored_is_stored(tmp_path: Path) -> 
     assert await store.versions() == {closing.opening.run_id: CLOSED}
 
 
+async def test_a_file_that_somebody_removes_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What memory has is written to a new file, which is told, and nothing is durable in one that is gone."""
+    monkeypatch.setattr("app.record.pen.IDLE_S", 0.02)
+    store = MemoryStore()
+    store.away = True
+    first, second = entries.opening(1), entries.opening(2)
+    async with spools.journal(tmp_path, store) as journal:
+        assert await journal.opened(first).durable(5)
+        for path in tmp_path.glob(f"{FILE}*"):
+            path.unlink()
+        await eventually(lambda: "removed" in str(journal.state.get("corrupt")), 5)
+        await eventually(lambda: not str(journal.state["status"]).startswith("disk"), 5)
+        assert await journal.opened(second).durable(5)
+        assert (journal.ledger.spooled, journal.ledger.balanced) == (2, True)
+    assert spools.rows(tmp_path) == [(first.run_id, OPENED, 0), (second.run_id, OPENED, 0)]
+
+
 async def test_a_table_whose_columns_flipped_is_set_aside(tmp_path: Path) -> None:
     """A file whose schema is not the one we made is damaged, not a disk that is ill for ever."""
     await left_by_a_crash(tmp_path, entries.opening())

@@ -256,10 +256,14 @@ class Pen:
             return [], False
 
     def _look_at_disk(self, now: float) -> None:
-        """How much is free; an unreadable disk shows when it is written."""
+        """How much is free, and is the file still there? An unreadable disk shows when it is written."""
         self._looked_at = now
         with contextlib.suppress(OSError):
             self.free_bytes = shutil.disk_usage(self._path.parent).free
+            if self._shelf is not None and not self._path.exists():  # what is written to it dies with this process
+                self._fail(FileNotFoundError("somebody has removed its file"))
+                self._dropped = []
+                self._tell(Report(aside="removed by somebody"))
 
     def _tell(self, report: Report) -> None:
         if any(report):
