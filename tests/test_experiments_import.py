@@ -76,6 +76,7 @@ def test_an_id_is_a_uuid_of_version_7(moment: str | None) -> None:
         (json.dumps(LINE | {"colour": "red"}).encode(), "line 2: .*unknown field `colour`"),
         (json.dumps(LINE | {"fast_correct": 1}).encode(), r"line 2: Expected `bool \| null`"),
         (json.dumps(LINE | {"fast_latency_ms": -1}).encode(), r"line 2: .*\$.fast_latency_ms"),
+        (json.dumps(LINE | {"slow_latency_ms": 1e17}).encode(), r"line 2: .*\$.slow_latency_ms"),
         (json.dumps(LINE | {"created_at": "2026-01-01T00:00:00"}).encode(), "line 2: created_at"),
         (b'{"question": "\xff"}', "line 2: "), (b'{"question": NaN}', "line 2: JSON is malformed"),
     ],

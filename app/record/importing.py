@@ -37,7 +37,7 @@ _CHANGES: Final[dict[str, Change]] = {"agree": "confirmed", "disagree": "revised
 _Text = Annotated[str, msgspec.Meta(pattern=r"\S")]
 _Label = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
 _Model = Annotated[str, msgspec.Meta(min_length=1, max_length=300)]
-_Ms = Annotated[float, msgspec.Meta(ge=0)]
+_Ms = Annotated[float, msgspec.Meta(ge=0, le=1e10)]  # sums of more, in microseconds, leave 64 bits
 
 
 class ImportRefused(TandemError):
