@@ -88,21 +88,24 @@ async def test_failed_deploy_moves_nothing(tmp_path: Path) -> None:
     assert (code, cloud["shares"], moves(cloud)) == (1, {OLD: 100}, []), said
 
 
-async def test_smoke_sends_token(tmp_path: Path) -> None:
-    """The smoke test asks with an identity token for the service's own address; no output or argument has it."""
+async def test_smoke_sends_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The smoke test asks with an identity token for the service's own address, and a key where one is wanted; no
+    output or argument has either.
+    """
+    monkeypatch.setenv("TANDEM_KEY", "key-of-the-pipeline")
     seen: list[str] = []
 
     async def identify(headers: Headers, scope: Scope) -> Caller:
         """Whoever it is; what was sent is kept."""
-        seen.append(headers.get("authorization", ""))
+        seen.append(f"{headers.get('authorization')}, {headers.get('x-api-key')}")
         return await anybody(headers, scope)
 
     async with serving(identify=identify) as server:
         cloud = handed(tmp_path, server.url)
         code, said = await step(cloud, "smoke")
     assert code == 0, said
-    assert seen[-1] == f"Bearer token for {URL}"
-    assert "token for" not in said + json.dumps(cloud["calls"])
+    assert seen[-1] == f"Bearer token for {URL}, key-of-the-pipeline"
+    assert not any(secret in said + json.dumps(cloud["calls"]) for secret in ("token for", "key-of"))
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,8 @@
 
     IDENTITY_TOKEN=... python3 deploy/cloudbuild/smoke.py --url https://...
 
-Without IDENTITY_TOKEN it asks as nobody. It exits with 0 when the stream ended as a sound server's must.
+Without IDENTITY_TOKEN it asks as nobody; under AUTH=keys it shows the key in TANDEM_KEY. It exits with 0 when the
+stream ended as a sound server's must.
 """
 
 import argparse
@@ -40,6 +41,8 @@ class Server:
         headers = {"Content-Type": "application/json", "User-Agent": "tandem-smoke"}
         if self.token:
             headers["Authorization"] = f"Bearer {self.token}"
+        if key := os.environ.get("TANDEM_KEY"):  # where the server itself wants one, beside what Cloud Run wants
+            headers["X-API-Key"] = key
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.url.rstrip("/") + path, data, headers)  # noqa: S310  # checked in main
         try:
