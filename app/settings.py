@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -20,7 +21,6 @@ from app.llm.allowed import EVERY, parse_patterns
 
 Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
 ModelName = Annotated[str, Field(pattern=r"^[a-z]+:.+", max_length=300)]
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def readable(parse: Callable[[str], object]) -> AfterValidator:
@@ -214,7 +214,7 @@ class Settings(BaseSettings):
 
     def check_bind(self) -> None:
         """Raise StartupError when to listen would let everybody in."""
-        if self.auth == "off" and self.host not in LOOPBACK and not self.allow_anonymous:
+        if self.auth == "off" and not self.loopback and not self.allow_anonymous:
             raise StartupError(
                 f"HOST={self.host} is not a loopback address and AUTH is off: anybody who reaches it could spend your "
                 "money. Set AUTH=keys or HOST=127.0.0.1, or ALLOW_ANONYMOUS=true if something in front of it lets "
@@ -224,7 +224,10 @@ class Settings(BaseSettings):
     @property
     def loopback(self) -> bool:
         """Only this machine can connect."""
-        return self.host in LOOPBACK
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host.lower() == "localhost"
 
     @property
     def callers_models(self) -> str:

@@ -176,7 +176,7 @@ def test_a_public_bind_needs_a_word(monkeypatch: pytest.MonkeyPatch, host: str) 
     assert (settings.host, settings.loopback) == (host, False)
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "localhost", "LocalHost", "::1", "0:0:0:0:0:0:0:1"])
 def test_a_loopback_bind_needs_none(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
     """A server on loopback starts as it is."""
     settings = read(monkeypatch, HOST=host)
