@@ -380,6 +380,24 @@ async def test_an_answer_of_the_past_looks_as_it_did_when_it_came(
     assert await target.evaluate("node => getComputedStyle(node, '::before').content") == '"("'
 
 
+async def test_what_changed_is_told_by_more_than_its_colour(
+    server: Process, page: Page, api: httpx.AsyncClient
+) -> None:
+    """On the page of a run what went is struck out and what came is underlined."""
+    run_id = (await asked(api, "What changed?"))["run_id"]
+    record = (await api.get(f"/api/experiments/{run_id}")).json() | {"change": "revised"}
+
+    async def revised(route: Route) -> None:
+        """The record as if the slow answer were another one."""
+        await route.fulfill(json=record)
+
+    await page.route(f"**/api/experiments/{run_id}", revised)
+    await page.goto(f"{server.url}/#/runs/{run_id}")
+    for tag, line in {"del": "line-through", "ins": "underline"}.items():
+        changed = page.locator(f"#one-diff {tag}").first
+        assert await changed.evaluate("node => getComputedStyle(node).textDecorationLine") == line
+
+
 async def test_a_run_that_is_not_there_is_said_so(server: Process, page: Page) -> None:
     """The address of an unknown run says that there is none and leads back to the list."""
     await page.goto(f"{server.url}/#/runs/01900000-0000-7000-8000-000000000000")

@@ -94,5 +94,5 @@ export function changesOf(record) {
   if (record.change !== "revised" || !fast || !slow || !["full", "redacted"].includes(record.content?.mode ?? "full")) return null;
   const parts = wordDiff(fast, slow).map(({ kind, text }) => el(DIFF_TAGS[kind], null, text));
   const alike = typeof record.agreement?.similarity === "number" ? ` ${ONE.alike(percent(record.agreement.similarity))}` : "";
-  return el("section", { class: "card", id: "one-diff" }, el("h2", null, ONE.changes), el("p", { class: "soft" }, ONE.changesHint, alike), el("div", { class: "one-diff", dir: "auto" }, parts));
+  return el("section", { class: "card", id: "one-diff" }, el("h2", null, ONE.changes), el("p", { class: "soft" }, ONE.changesHint, alike), el("div", { class: "diff", dir: "auto" }, parts));
 }
