@@ -31,7 +31,7 @@ def test_a_model_behind_an_address_is_told_apart_by_it(wrapper: str) -> None:
 
 
 def test_a_model_of_vertex_ai_is_told_apart_by_how_it_is_asked() -> None:
-    """Its version is the address, project and location, the lane's thinking, whether it is shown, and the safety settings."""
+    """Its version is address, project, location, the lane's thinking, whether it is shown, and the safety settings."""
     chosen = {"vertex_project": "p", "vertex_location": "eu", "vertex_safety": "sexual=off, hate=high"}
     version = models.versions(settings(**chosen))
     place = "aiplatform.eu.rep.googleapis.com:443/p/eu"

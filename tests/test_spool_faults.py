@@ -80,13 +80,18 @@ async def test_a_file_that_somebody_removes_is_made_anew(tmp_path: Path, monkeyp
     first, second = entries.opening(1), entries.opening(2)
     async with spools.journal(tmp_path, store) as journal:
         assert await journal.opened(first).durable(5)
-        for path in tmp_path.glob(f"{FILE}*"):
-            path.unlink()
+        _remove(tmp_path)
         await eventually(lambda: "removed" in str(journal.state.get("corrupt")), 5)
         await eventually(lambda: not str(journal.state["status"]).startswith("disk"), 5)
         assert await journal.opened(second).durable(5)
         assert (journal.ledger.spooled, journal.ledger.balanced) == (2, True)
     assert spools.rows(tmp_path) == [(first.run_id, OPENED, 0), (second.run_id, OPENED, 0)]
+
+
+def _remove(folder: Path) -> None:
+    """Somebody tidies up."""
+    for path in folder.glob(f"{FILE}*"):
+        path.unlink()
 
 
 async def test_a_table_whose_columns_flipped_is_set_aside(tmp_path: Path) -> None:

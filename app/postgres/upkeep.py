@@ -63,7 +63,7 @@ class Upkeep:
     async def ensure_partitions(self, days: int) -> int:
         """Make the partitions of today and of so many days to come; return how many were missing.
 
-        None of a table that somebody reads for long: rows have a place without, and a server must not wait for a backup.
+        None of a table that is read for long: rows have a place without, and a server must not wait for a backup.
         """
         made = 0
         for table in BY_DAY:
