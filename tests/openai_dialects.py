@@ -69,12 +69,12 @@ DIALECTS: dict[str, tuple[bytes, Told]] = {
     ),
     "crlf": ((HI + STOP + DONE).replace(b"\n", b"\r\n"), Told(HELLO, finish="stop")),
     "odd counts": (
-        HI + STOP + event(chunk(choices=[], usage=usage(-1, 2**53 + 1, cached=2**70, reasoning=True))) + DONE,
+        HI + STOP + event(chunk(choices=[], usage=usage(-1, 10**9 + 1, cached=2**70, reasoning=True))) + DONE,
         Told(HELLO, "", Usage(source="reported"), "stop"),
     ),
     "odd counts, read strictly": (
-        HI + STOP + event(chunk(choices=[], usage=usage(-1, 2**53 + 1, cached=2**53, reasoning=-9))) + DONE,
-        Told(HELLO, "", Usage(cached_tokens=2**53, source="reported"), "stop"),
+        HI + STOP + event(chunk(choices=[], usage=usage(-1, 10**9 + 1, cached=10**9, reasoning=-9))) + DONE,
+        Told(HELLO, "", Usage(cached_tokens=10**9, source="reported"), "stop"),
     ),
     "cr": ((HI + STOP + DONE).replace(b"\n", b"\r"), Told(HELLO, finish="stop")),
     "no space": ((HI + STOP + DONE).replace(b"data: ", b"data:"), Told(HELLO, finish="stop")),
