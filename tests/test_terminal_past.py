@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -187,13 +188,28 @@ def test_a_line_that_is_no_question_is_named(text: str, words: str) -> None:
 
 
 def test_spans_count_back_from_now() -> None:
-    """90m, 24h and 7d count back from now; anything else is left to the server."""
+    """90m, 24h and 7d count back from now; what is no moment, or names its zone, is left to the server."""
     assert since("90m", NOW) == "2026-01-01T22:30:00+00:00"
     assert since("1d", NOW) == "2026-01-01T00:00:00+00:00"
-    assert since("2026-01-01", NOW) == "2026-01-01"
+    assert since("yesterday", NOW) == "yesterday"
+    assert since("2026-01-01T00:00Z", NOW) == "2026-01-01T00:00Z"
     assert since(None, NOW) is None
     with pytest.raises(MalformedRequest):
         since("999999999d", NOW)
+
+
+def test_a_moment_as_the_list_prints_it_is_taken_as_it_was_meant(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A moment without a zone is one of this machine's, as those in the list are; the ends of time are no traceback."""
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    try:
+        assert since("2026-01-01 09:30:00", NOW) == "2026-01-01T09:30:00-05:00"
+        assert since("2026-07-01", NOW) == "2026-07-01T00:00:00-04:00"
+        assert str(since("0001-01-01", NOW)).startswith("0001-01-01T00:00:00")
+        assert str(since("9999-12-31T23:59", NOW)).startswith("9999-12-31T23:59:00")
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 async def test_an_interrupted_race_stops_its_runs(server: Server, capsys: pytest.CaptureFixture[str]) -> None:

@@ -46,12 +46,13 @@ def runs(  # noqa: PLR0913, PLR0917  # an option of the command is an argument
 ) -> None:
     """List past runs, newest first; with RUN_ID show one whole. Exit status: 0, or 2 when they cannot be read."""
     wanted: dict[str, Any] = {
-        "until": until, "status": status, "outcome": outcome, "agreement": agreement, "source": source, "model": model,
+        "status": status, "outcome": outcome, "agreement": agreement, "source": source, "model": model,
         "experiment": experiment, "variant": variant, "prompt_class": prompt_class, "tag": tag,
         "min_latency_ms": slower_than_ms,
     }  # fmt: skip
     with clear_errors():
-        wanted["since"] = counted_back(since, datetime.now(UTC))
+        now = datetime.now(UTC)
+        wanted |= {"since": counted_back(since, now), "until": counted_back(until, now)}
         view = View(screen(), questions=questions, as_json=as_json)
         if run_id is not None:
             asyncio.run(_one(url, run_id, view))

@@ -32,8 +32,9 @@ def stats(  # noqa: PLR0913, PLR0917  # an option of the command is an argument
 ) -> None:
     """Counts, latencies, cost and agreement of past runs. Exit status: 0, or 2 when they cannot be read."""
     with clear_errors():
+        now = datetime.now(UTC)
         wanted: dict[str, Any] = {
-            "since": counted_back(since, datetime.now(UTC)), "until": until, "experiment": experiment,
+            "since": counted_back(since, now), "until": counted_back(until, now), "experiment": experiment,
             "variant": variant, "prompt_class": prompt_class, "model": model,
         }  # fmt: skip
         numbers, verdicts = asyncio.run(_read(url, wanted, by))

@@ -64,11 +64,24 @@ def interval(told: dict[str, Any]) -> str:
 
 
 def since(text: str | None, now: datetime) -> str | None:
-    """The moment in ISO 8601: `90m`, `24h` and `7d` count back from now; anything else is left to the server."""
-    found = _AGO.fullmatch(text) if text else None
-    if found is None:
-        return text
+    """The moment in ISO 8601: `90m`, `24h` and `7d` count back from now; what is no moment is left to the server."""
+    if text is None:
+        return None
+    found = _AGO.fullmatch(text)
     try:
-        return (now - timedelta(**{_UNITS[found[2]]: float(found[1])})).isoformat()
+        if found is not None:
+            return (now - timedelta(**{_UNITS[found[2]]: float(found[1])})).isoformat()
+        moment = datetime.fromisoformat(text)
     except OverflowError:
         raise MalformedRequest(f"{text}: is further back than time goes") from None
+    except ValueError:
+        return text
+    return text if moment.tzinfo else _here(moment)
+
+
+def _here(moment: datetime) -> str:
+    """Without a zone it is one of this machine's, as what the commands print is."""
+    try:
+        return moment.astimezone().isoformat()
+    except (OverflowError, ValueError):
+        return moment.isoformat()  # at the ends of time, where zones do not matter
