@@ -42,6 +42,7 @@ def create_app(parts: Parts, *, guard_loopback: bool) -> ASGIApp:
         title="Tandem",
         version=parts.version,
         description=DESCRIPTION,
+        docs_url=None,  # has a page of our own
         redoc_url=None,
         redirect_slashes=False,  # to http, behind a proxy that ends TLS: a key would go there in the clear
     )

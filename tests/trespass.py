@@ -101,9 +101,9 @@ def _open_to_all() -> dict[str, list[Try]]:
     """What is the same for everybody."""
     health = ("/health", "/health/", "/health/detailed", "/health/live", "/health/ready")
     numbers = ("/prometheus", "/metrics", "/api/metrics/summary", "/v1/limits")
-    files = ("/", "/docs", "/docs/oauth2-redirect", "/openapi.json")
+    files = ("/", "/docs", "/openapi.json")
     pages = {f"GET {path}": [Try(path, 200)] for path in (*health, *numbers, *files, "/v1/session")}
-    heads = {f"HEAD {path}": [Try(path, 200)] for path in files[1:]}
+    heads = {f"HEAD {path}": [Try(path, 200)] for path in files[2:]}
     return {**pages, **heads, "MOUNT /console": [Try("/console/main.js", 200)]}
 
 

@@ -28,7 +28,6 @@ _PATHS: Final[dict[str, tuple[Need, Need]]] = {
     "/health/": (READ, ADMIN),
     "/health/cache": (READ, ADMIN),
     "/docs": (KNOWN, ADMIN),
-    "/docs/oauth2-redirect": (KNOWN, ADMIN),
     "/openapi.json": (KNOWN, ADMIN),
     "/api/experiments": (READ, ADMIN),
     "/api/logs": (READ, ADMIN),

@@ -3,7 +3,6 @@
 import re
 from typing import Final
 
-from starlette.types import Scope
 from uuid_utils import uuid4
 
 from app.record.detectors import SECRETS, mask
@@ -16,9 +15,11 @@ CSP: Final = (
 )
 _PLAIN_ID: Final = re.compile(r"[0-9a-fA-F-]{1,64}")
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
-_DOCS: Final = ("/docs", "/openapi.json", "/redoc")  # whose pages take their scripts from elsewhere
-_SECURITY: Final[Pairs] = [(b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer")]
-_STRICT: Final[Pairs] = [*_SECURITY, (b"content-security-policy", CSP.encode())]
+_SECURITY: Final[Pairs] = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"content-security-policy", CSP.encode()),
+]
 _HTTPS_ONLY: Final = (b"strict-transport-security", b"max-age=31536000")
 
 
@@ -34,7 +35,6 @@ def request_id_of(given: str | None) -> str:
     return given if given and may_be_told(given) else uuid4().hex
 
 
-def carried(scope: Scope, request_id: str, *, https: bool) -> Pairs:
+def carried(request_id: str, *, https: bool) -> Pairs:
     """The headers of every answer."""
-    pairs = _SECURITY if scope["path"].startswith(_DOCS) else _STRICT
-    return [(b"x-request-id", request_id.encode()), *pairs, *([_HTTPS_ONLY] if https else [])]
+    return [(b"x-request-id", request_id.encode()), *_SECURITY, *([_HTTPS_ONLY] if https else [])]

@@ -32,7 +32,7 @@ def refused(problem: bytes, request_id: str, headers: Pairs) -> bytes:
 def full() -> bytes:
     """What one connection too many is told."""
     request_id = request_id_of(None)
-    return refused(_FULL, request_id, carried({"path": "/"}, request_id, https=False))
+    return refused(_FULL, request_id, carried(request_id, https=False))
 
 
 _REFUSED: Final = (

@@ -1,6 +1,7 @@
-"""The first page and its files: plain HTML, CSS and ES modules, sent as they lie in app/console.
+"""The pages and their files: plain HTML, CSS and ES modules, sent as they lie in app/console.
 
 `client` in there is a link to the JavaScript client, where the project is a checkout; a wheel has its files instead.
+What /docs is drawn with comes along in a package: no page of ours takes a script from elsewhere.
 """
 
 import gzip
@@ -16,6 +17,8 @@ from starlette.responses import Response
 from starlette.staticfiles import NotModifiedResponse, StaticFiles
 from starlette.types import Scope
 
+_PACKED_MAX: Final = 256 * 1024  # bytes; to compress more would hold up the streams
+_DRAWN_WITH: Final = ("fastapi_offline", "static")
 _FOLDER = Path(__file__).parents[1] / "console"
 # What is sent, and as what: the tables of the operating system differ, and know no declarations of TypeScript.
 _KINDS: Final = {
@@ -38,7 +41,7 @@ class _Files(StaticFiles):
         if kind is None:
             raise HTTPException(404)
         asked = Request(scope).headers
-        packed = _takes_gzip(asked.get("accept-encoding", ""))
+        packed = stat_result.st_size <= _PACKED_MAX and _takes_gzip(asked.get("accept-encoding", ""))
         content, tag = _held(str(full_path), stat_result.st_mtime_ns, packed)
         headers = {"Cache-Control": "no-cache", "ETag": tag, "Vary": "Accept-Encoding"}
         if packed:
@@ -62,11 +65,15 @@ def _takes_gzip(accepted: str) -> bool:
 
 
 def install(app: FastAPI) -> None:
-    """Serve the page at `/` and its files under `/console`."""
-    files = _Files(directory=_FOLDER, follow_symlink=True)
+    """Serve the page at `/`, the interface to read and try at `/docs`, and their files under `/console`."""
+    files = _Files(directory=_FOLDER, packages=[_DRAWN_WITH], follow_symlink=True)
 
     @app.get("/", include_in_schema=False)
     async def page(request: Request) -> Response:
         return await files.get_response("index.html", request.scope)
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs(request: Request) -> Response:
+        return await files.get_response("docs.html", request.scope)
 
     app.mount("/console", files, name="console")

@@ -80,4 +80,4 @@ class Doorstep:
         given = dict(reversed(headers))
         request_id = request_id_of(given.get(b"x-request-id", b"").decode("latin-1"))
         https = given.get(b"x-forwarded-proto") == b"https"
-        return refused(_PROBLEM, request_id, [*carried({"path": _PATH}, request_id, https=https), *self.added(headers)])
+        return refused(_PROBLEM, request_id, [*carried(request_id, https=https), *self.added(headers)])

@@ -50,7 +50,7 @@ class Edge:
         scope["request_id"] = request_id
         parents = headers.getlist("traceparent")
         trail.begin(request_id, _fit(trail.trace_of(parents, headers.getlist("tracestate"))) if parents else None)
-        added = [*carried(scope, request_id, https=is_https(headers, scope)), *self._door.added(headers)]
+        added = [*carried(request_id, https=is_https(headers, scope)), *self._door.added(headers)]
         sent = Sent()
 
         def send_with_headers(message: Message) -> Awaitable[None]:

@@ -83,7 +83,7 @@ async def _tell(scope: Scope, send: Send, status: int, body: dict[str, Any], *mo
     headers = [
         (b"content-type", b"application/problem+json" if is_problem else b"application/json"),
         (b"content-length", str(len(text)).encode()),
-        *carried(scope, request_id, https=https),
+        *carried(request_id, https=https),
         *more,
     ]
     await send({"type": "http.response.start", "status": status, "headers": headers})
