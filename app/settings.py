@@ -41,7 +41,10 @@ def default_home() -> Path:
 class Settings(BaseSettings):
     """The settings, by their environment variables in lower case. Times in seconds unless the name says otherwise."""
 
-    model_config = SettingsConfigDict(extra="ignore", env_ignore_empty=True, populate_by_name=True)
+    # What comes from a file, as secrets do, ends with a line end that nobody means.
+    model_config = SettingsConfigDict(
+        extra="ignore", env_ignore_empty=True, populate_by_name=True, str_strip_whitespace=True
+    )
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8080

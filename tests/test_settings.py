@@ -156,6 +156,15 @@ def test_every_wrong_setting_is_told_at_once(monkeypatch: pytest.MonkeyPatch) ->
         read(monkeypatch, PORT="x", PING_S="99")
 
 
+def test_white_space_around_a_value_is_no_part_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A secret that comes from a file is the same with the line end that files have, and without."""
+    pepper = "p" * 64
+    for written in (pepper, f"{pepper}\n", f" {pepper}\r\n"):
+        found = read(monkeypatch, KEY_PEPPER=written, FAST_MODEL=" scripted:fast\n")
+        assert found.key_pepper is not None
+        assert (found.key_pepper.get_secret_value(), found.fast_model) == (pepper, "scripted:fast")
+
+
 def test_secrets_are_in_no_message_and_no_repr(monkeypatch: pytest.MonkeyPatch) -> None:
     """A secret setting appears neither when settings are shown nor when one of them is refused."""
     secrets = dict.fromkeys(("OPENAI_API_KEY", "FAST_OPENAI_API_KEY", "SLOW_OPENAI_API_KEY"), SECRET)

@@ -73,7 +73,7 @@ async def summary(everybodys: Everybodys, caller: Asker, hours: Hours = 24) -> d
 
 def scrapers(identify: Identify, token: str, *, alone: bool) -> Identify:
     """Let whoever shows METRICS_TOKEN read what is scraped, and nothing else; alone: nobody else may read it."""
-    expected = f"bearer {token.strip()}".encode()  # a file that it came from ends with a line end
+    expected = f"bearer {token}".encode()
 
     async def identified(headers: Headers, scope: Scope) -> Caller:
         """Who asks. Raises what `identify` raises."""
