@@ -3,7 +3,9 @@
 from fake_openai import DONE, HANG, Reply, Step, chunk, event, say, usage
 
 
-def spoken(text: str, *, first: float = 0.0, gap: float = 0.0, size: int = 8, then: Step | None = None) -> Reply:
+def spoken(
+    text: str, *, first: float = 0.0, gap: float = 0.0, size: int = 8, then: Step | None = None, finish: str = "stop"
+) -> Reply:
     """A reply that says the text, size characters at a time; then: it is left unfinished like this."""
     steps: list[Step] = [first]
     for start in range(0, len(text), size):
@@ -11,7 +13,7 @@ def spoken(text: str, *, first: float = 0.0, gap: float = 0.0, size: int = 8, th
     if then is not None:
         return Reply((*steps, then))
     counted = event(chunk(usage=usage(9, max(1, len(text) // 4))) | {"choices": []})
-    return Reply((*steps, event(chunk(finish="stop")), counted, DONE))
+    return Reply((*steps, event(chunk(finish=finish)), counted, DONE))
 
 
 def silent() -> Reply:

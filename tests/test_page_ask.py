@@ -28,6 +28,7 @@ REPLIES: dict[str, Any] = {
     "ten": spoken("The answer is **10**."),
     "five": spoken("The answer is **5**.", first=0.05),
     "patient": spoken("The answer is **10**.", first=1.0),
+    "cut": spoken("The answer is", finish="length"),
     "stuck": spoken("I begin", then=HANG),
     "silent": silent(),
     "hostile": spoken(HOSTILE, size=7),
@@ -119,6 +120,15 @@ async def verdict(page: Page, kind: str) -> None:
 async def begun(page: Page) -> None:
     """Wait for the preliminary answer."""
     await expect(page.locator("[data-lane=fast]")).to_have_attribute("data-role", "preliminary", timeout=WAIT_MS)
+
+
+async def test_an_answer_that_was_cut_says_so(page: Page) -> None:
+    """A preliminary answer that ended at its limit of tokens is completed, and says that it was cut."""
+    await choose(page, fast="openai:cut")
+    await ask(page, "How much is it?")
+    await over(page)
+    await expect(page.locator("[data-lane=fast] [data-part=note]")).to_have_text("It stopped at its limit of tokens.")
+    await expect(page.locator("[data-lane=slow] [data-part=note]")).to_be_hidden()
 
 
 async def test_a_revised_answer_shows_which_words_changed(page: Page) -> None:

@@ -16,7 +16,10 @@ from processes import Process, fresh_home, running
 
 pytestmark = [needs_chromium, pytest.mark.asyncio(loop_scope="session")]
 WAIT_MS = 20_000
-QUICK = {"fast": {"model": "scripted:fast?first=0&gap=0"}, "slow": {"model": "scripted:slow?first=0.01&gap=0"}}
+QUICK: dict[str, dict[str, Any]] = {
+    "fast": {"model": "scripted:fast?first=0&gap=0"},
+    "slow": {"model": "scripted:slow?first=0.01&gap=0"},
+}
 HOSTILE = "<img src=x onerror=document.title='owned'> <script>document.title='owned'</script> [x](javascript:alert(1))"
 # What the lanes show, whenever that changes, from before the replay is begun until it is over.
 WATCH = """() => {
@@ -257,6 +260,15 @@ async def test_the_page_of_a_run_is_its_record(server: Process, page: Page, api:
     await expect(page.locator("[data-run-lane=fast] [data-part=answer]")).to_have_text("You")
     await slider.press("End")
     await expect(page.locator("#one-readout")).to_contain_text("Done: Completed")
+
+
+async def test_an_answer_that_was_cut_says_so(server: Process, page: Page, api: httpx.AsyncClient) -> None:
+    """A lane that ended at its limit of tokens says so on the page of its run, and the other one does not."""
+    record = await asked(api, "Say it in two words?", **QUICK | {"slow": {**QUICK["slow"], "max_output_tokens": 2}})
+    await page.goto(f"{server.url}/#/runs/{record['run_id']}")
+    note = page.locator("[data-run-lane=slow] [data-part=note]")
+    await expect(note).to_have_text("It stopped at its limit of tokens.", timeout=WAIT_MS)
+    await expect(page.locator("[data-run-lane=fast] [data-part=note]")).to_be_hidden()
 
 
 async def test_a_replay_plays_what_happened_and_asks_nobody(

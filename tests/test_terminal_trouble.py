@@ -319,11 +319,12 @@ def test_a_narrow_terminal_loses_no_number(width: int) -> None:
 
 
 def test_one_run_is_shown_whole_in_a_narrow_terminal() -> None:
-    """No word of a run's facts is cut: neither its id nor the path of a model."""
-    lane = LANE | {"model": "local:/" + "z" * 90, "reason": None, "ttft_ms": 1.0}
+    """No word of a run's facts is cut: its id, the path of a model, that its answer ended at its limit of tokens."""
+    lane = LANE | {"model": "local:/" + "z" * 90, "reason": None, "ttft_ms": 1.0, "finish_reason": "length"}
     more = {"reason": None, "usage": None, "labels": {}, "audit": "durable", "lanes": {"slow": lane}}
     out = io.StringIO()
     show_one(RECORD | more, Console(file=out, width=40, color_system=None))
     said = "".join(out.getvalue().split())
     assert str(RECORD["run_id"]) in said
     assert said.count("z") == 90
+    assert "completed(atitslimitoftokens)" in said

@@ -126,6 +126,9 @@ export const REASONS = {
   interrupted: "The server was cut off before the run had ended.",
 };
 
+/** Of an answer that `finish_reason: length` ends, often in the middle of a sentence. */
+export const CUT = "It stopped at its limit of tokens.";
+
 export const AUDIT = { durable: "stored", pending: "not yet stored" };
 
 /** The model's lane that stands, in a word people use. */

@@ -171,7 +171,8 @@ def _facts(record: dict[str, Any]) -> Iterable[tuple[str, str]]:
     for name in LANES:
         lane = record["lanes"].get(name)
         if lane is not None:
-            why = f" ({lane['reason']})" if lane["reason"] else ""
+            reason = "at its limit of tokens" if lane.get("finish_reason") == "length" else lane["reason"]
+            why = f" ({reason})" if reason else ""
             first = f"first token {seconds(lane['ttft_ms'])}"
             yield name, f"{lane['model']}: {lane['outcome']}{why}, {seconds(lane['latency_ms'])}, {first}"
     yield "tokens", tokens(record["usage"] or {})

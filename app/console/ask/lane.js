@@ -50,9 +50,11 @@ export function roleOf(state, name) {
   return ["preliminary", LANE.preliminary];
 }
 
-/** Why a lane did not complete. */
-export function noteOf({ end }) {
-  if (end === null || end.outcome === "completed") return "";
+/** Why a lane did not complete, or not what it had to say; of the slow one the stream does not tell that. */
+export function noteOf({ preliminary, lanes }, name) {
+  const { end } = lanes[name];
+  if (end === null) return "";
+  if (end.outcome === "completed") return name === "fast" && preliminary?.finish_reason === "length" ? say.CUT : "";
   const { reason, message } = end;
   return [message ?? say.REASONS[reason] ?? "", reason ? `(${reason})` : ""].filter(Boolean).join(" ");
 }
@@ -110,7 +112,7 @@ export function createLane(name) {
       paintMeter(state, lane, now);
       paintThinking(lane);
       mark(part.answer, "placeholder", placeholder(state, lane));
-      const note = noteOf(lane);
+      const note = noteOf(state, name);
       part.note.hidden = note === "";
       put(part.note, note);
     },

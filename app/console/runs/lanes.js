@@ -3,7 +3,7 @@
 import { createGrowing } from "../ask/growing.js";
 import { createAnswer } from "../ask/markdown.js";
 import { attr, el, mark, put } from "../dom.js";
-import { cost, duration, modelName, outputTokens, REASONS, STATES, UNKNOWN } from "../words.js";
+import { cost, CUT, duration, modelName, outputTokens, REASONS, STATES, UNKNOWN } from "../words.js";
 import { LANES } from "./fold.js";
 import { LANE_NAMES, ONE, ROLES } from "./words.js";
 
@@ -33,8 +33,8 @@ function createLane(name) {
 
   return {
     node,
-    /** kept: whether the texts of this run are there to be shown. */
-    show(lane, { kept }) {
+    /** kept: whether the texts of this run are there to be shown; cut: whether it stopped at its limit of tokens. */
+    show(lane, { kept, cut }) {
       const running = RUNNING.has(lane.state);
       mark(node, "state", lane.state);
       mark(node, "role", lane.role ?? "");
@@ -47,20 +47,20 @@ function createLane(name) {
       thought(lane.thinking);
       put(size, ONE.thinkingSize(lane.thinking.length.toLocaleString("en")));
       const silent = lane.text === "" && kept && lane.reason !== "interrupted" ? (running ? ONE.waiting : ONE.nothingSaid) : "";
-      put(note, [silent, lane.message ?? REASONS[lane.reason] ?? lane.reason ?? ""].filter(Boolean).join(" "));
+      put(note, [silent, cut && lane.state === "completed" ? CUT : "", lane.message ?? REASONS[lane.reason] ?? lane.reason ?? ""].filter(Boolean).join(" "));
       note.hidden = note.textContent === "";
       put(figures, figuresOf(lane));
     },
   };
 }
 
-/** Both lanes: a node, and show(state of fold.js, {kept}). */
+/** Both lanes: a node, and show(state of fold.js, {kept, cut}); cut: of which lanes. */
 export function createLanes() {
   const lanes = Object.fromEntries(LANES.map((name) => [name, createLane(name)]));
   return {
     node: el("div", { class: "one-lanes" }, Object.values(lanes).map(({ node }) => node)),
-    show(state, { kept = true } = {}) {
-      for (const name of LANES) lanes[name].show(state.lanes[name], { kept });
+    show(state, { kept = true, cut = [] } = {}) {
+      for (const name of LANES) lanes[name].show(state.lanes[name], { kept, cut: cut.includes(name) });
     },
   };
 }

@@ -183,7 +183,8 @@ export function openOne(root, id, app) {
     const whole = problem === null && events[0]?.name === "start";
     const times = record.payload?.at_ms;
     const kept = keeps(record);
-    const paint = (state) => lanes.show(state, { kept });
+    const cut = LANES.filter((name) => record.lanes?.[name]?.finish_reason === "length");
+    const paint = (state) => lanes.show(state, { kept, cut });
     const place = el("div");
     const lack = whole || !kept ? problem : (problem ?? { status: 410 });
     display(
