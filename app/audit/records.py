@@ -38,7 +38,7 @@ def replay(
 ) -> None:
     """Store the records that a server without a durable disk wrote to its log; exit code 1 unless all are stored."""
     with clear_errors():
-        whole = asyncio.run(_replay(read_settings(), files, Console()))
+        whole = asyncio.run(_replay(read_settings(), files, Console(markup=False, emoji=False)))
     raise typer.Exit(0 if whole else 1)
 
 
