@@ -48,13 +48,14 @@ async def test_a_flipped_type_stops_nobody(tmp_path: Path, flip: str) -> None:
     assert {start.run_id for start in starts[1:]} <= store.runs.keys()
 
 
-async def test_a_row_of_nothing_is_a_dead_letter(tmp_path: Path) -> None:
-    """Where the disk has zeros in place of a row, all that is counted is settled."""
+@pytest.mark.parametrize(("first", "end"), [(40, 0), (10, 8)], ids=["a row", "the size of its words"])
+async def test_a_row_of_nothing_is_a_dead_letter(tmp_path: Path, first: int, end: int) -> None:
+    """Where the disk has zeros in place of a row, or of the size of its words, all that is counted is settled."""
     starts = [entries.opening(at) for at in range(3)]
     await left_by_a_crash(tmp_path, *starts)
     content = (tmp_path / FILE).read_bytes()
     at = content.index(starts[0].run_id.encode())
-    (tmp_path / FILE).write_bytes(content[: at - 40] + bytes(40) + content[at:])
+    (tmp_path / FILE).write_bytes(content[: at - first] + bytes(first - end) + content[at - end :])
     async with asyncio.timeout(5), spools.journal(tmp_path, MemoryStore()) as journal:
         assert await journal.drain(3)
         assert journal.ledger.balanced

@@ -40,7 +40,7 @@ _PARK: Final = "UPDATE entries SET drained = 1 WHERE seq IN (SELECT value FROM j
 _DELETE: Final = "DELETE FROM entries WHERE seq IN (SELECT value FROM json_each(?))"
 # A flipped bit may have made a value another type: each is read as what it should be.
 _UNFINISHED: Final = """
-SELECT seq, CAST(data AS BLOB), CAST(run_id AS TEXT), drained, CAST(digest AS BLOB) FROM entries
+SELECT seq, CAST(ifnull(data, '') AS BLOB), CAST(run_id AS TEXT), drained, CAST(digest AS BLOB) FROM entries
 WHERE version = :opened AND run_id NOT IN (SELECT run_id FROM entries WHERE version > :opened)"""
 _LAST_AT: Final = "SELECT ifnull(max(at), 0.0) FROM entries WHERE at BETWEEN 0 AND 253402300799"  # until the year 9999
 _SUMS: Final = """
