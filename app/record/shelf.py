@@ -28,6 +28,7 @@ _PRAGMAS: Final = (
     "wal_autocheckpoint = 4000",
     "journal_size_limit = 67108864",
 )
+# A file has it to the letter: with another space in here every spool that is on a disk would be taken for damaged.
 _TABLE: Final = """\
 CREATE TABLE entries (
     seq INTEGER PRIMARY KEY, at REAL NOT NULL, run_id TEXT NOT NULL, version INTEGER NOT NULL,
