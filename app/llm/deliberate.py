@@ -16,7 +16,7 @@ from msgspec import structs
 from app.errors import ModelError
 from app.events import Usage
 from app.llm.consensus import majority
-from app.llm.model import Finish, Item, LanguageModel, Pieces, Prompt, Warming, estimated
+from app.llm.model import Finish, Item, LanguageModel, Pieces, Prompt, Warming, chars_of, estimated
 
 FEWEST: Final = 2
 MOST: Final = 15
@@ -87,7 +87,7 @@ class Deliberate:
         """What the samples say, in their order, and what they used together; it ends when all of them are over."""
         news = asyncio.Event()
         patience = Patience(samples)
-        told = Usage()
+        told, asked = Usage(), chars_of(prompt.messages)
         places = asyncio.Semaphore(AT_ONCE)
         tasks = [asyncio.create_task(self._take(prompt, sample, news, places)) for sample in samples]
         try:
@@ -95,7 +95,7 @@ class Deliberate:
                 late = "" if await _heard(news, patience.until()) else _given_up(samples)
                 if text := _unshown(samples) + late:
                     yield Pieces("thinking", [text])
-                if (total := _total([_used(prompt, sample) for sample in samples])) != told:
+                if (total := _total([_used(asked, sample) for sample in samples])) != told:
                     told = total
                     yield total
             for task in tasks:
@@ -221,11 +221,11 @@ def _nothing(samples: Sequence[Sample]) -> Iterator[Item]:
             return
 
 
-def _used(prompt: Prompt, sample: Sample) -> Usage:
+def _used(asked: int, sample: Sample) -> Usage:
     """What a sample reported; else an estimate, once it was heard: the lane may be cut at any moment."""
     if sample.usage.source != "unknown" or not sample.seen:
         return sample.usage
-    return estimated(prompt.messages, len(sample.text), len(sample.seen) - len(sample.text))
+    return estimated(asked, len(sample.text), len(sample.seen) - len(sample.text))
 
 
 def _total(usages: Sequence[Usage]) -> Usage:

@@ -85,8 +85,12 @@ class LanguageModel(Protocol):
         ...
 
 
-def estimated(asked: Iterable[Message], answer: int, thinking: int) -> Usage:
-    """What was used, as far as it can be told by how many characters were heard."""
-    read = sum(len(message.content) for message in asked)
-    given, said, thought = (-(-chars // CHARS_PER_TOKEN) for chars in (read, answer, thinking))
-    return Usage(given, said + thought, thought, source="estimated")
+def chars_of(messages: Iterable[Message]) -> int:
+    """How many characters were asked."""
+    return sum(len(message.content) for message in messages)
+
+
+def estimated(asked: int, answer: int, thinking: int) -> Usage:
+    """What was used, as far as it can be told by how many characters were asked and heard."""
+    thought = -(-thinking // CHARS_PER_TOKEN)
+    return Usage(-(-asked // CHARS_PER_TOKEN), -(-answer // CHARS_PER_TOKEN) + thought, thought, source="estimated")

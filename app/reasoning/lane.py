@@ -10,7 +10,7 @@ import msgspec
 
 from app.errors import ModelError, Outcome
 from app.events import LaneEnd, Usage, clean
-from app.llm.model import Attempt, Item, Kind, LanguageModel, Pieces, Prompt, estimated
+from app.llm.model import Attempt, Item, Kind, LanguageModel, Pieces, Prompt, chars_of, estimated
 from app.question import LaneAsk, LaneName
 from app.reasoning.run import Run
 from app.reasoning.verdict import LaneState
@@ -218,7 +218,7 @@ class Lane:
             return told
         if not self._pieces:
             return Usage()
-        guess = estimated(self._run.question.messages, self._chars["answer"], self._chars["thinking"])
+        guess = estimated(chars_of(self._run.question.messages), self._chars["answer"], self._chars["thinking"])
         read = told.input_tokens or guess.input_tokens
         return msgspec.structs.replace(guess, input_tokens=read, cached_tokens=told.cached_tokens)
 
