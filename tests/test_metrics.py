@@ -258,7 +258,7 @@ async def test_token_opens_the_numbers_and_nothing_else(dsn: str, path: str) -> 
             assert (await server.client.get(other, headers=shown)).status_code == 401
 
 
-@pytest.mark.parametrize("token", [f"{TOKEN}\n", f"{TOKEN}-für-alle"])
+@pytest.mark.parametrize("token", [f"{TOKEN}\n", f"{TOKEN}-für-alle", f"{TOKEN}-voilà"])
 async def test_a_token_is_good_however_it_was_written(token: str) -> None:
     """A token from a file with a line end, or with letters beyond ASCII, opens the numbers as the scraper sends it."""
     shown = {b"Authorization": f"Bearer {token.strip()}".encode()}

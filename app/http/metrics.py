@@ -79,8 +79,9 @@ def scrapers(identify: Identify, token: str, *, alone: bool) -> Identify:
         """Who asks. Raises what `identify` raises."""
         if scope["path"] not in SCRAPED:
             return await identify(headers, scope)
-        scheme, _, shown = headers.get("authorization", "").partition(" ")
-        if hmac.compare_digest(f"{scheme.lower()} {shown.strip()}".encode("latin-1"), expected):
+        # as bytes: of UTF-8 read as Latin-1 some letters end like white space
+        scheme, _, shown = headers.get("authorization", "").encode("latin-1").partition(b" ")
+        if hmac.compare_digest(scheme.lower() + b" " + shown.strip(), expected):
             return SCRAPER
         if alone:
             raise Unauthenticated("send `Authorization: Bearer METRICS_TOKEN`")
