@@ -175,12 +175,15 @@ async def test_a_backup_that_reads_does_not_hold_up_who_writes(run_store: RunSto
         await backup.close()
 
 
-async def test_a_backup_that_reads_does_not_hold_up_a_start(upkeep: Upkeep, dsn: str) -> None:
-    """Days that cannot be made now are made another time: what a server needs to serve does not wait for them."""
+async def test_a_backup_that_reads_does_not_hold_up_a_start(
+    upkeep: Upkeep, dsn: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Days that cannot be made now are made another time, which is told: what a server needs does not wait for them."""
     backup = await asyncpg.connect(dsn)
     try:
         await backup.execute("BEGIN; LOCK TABLE run_payloads IN ACCESS SHARE MODE")
         assert await upkeep.ensure_partitions(2) == 3  # those of the other table
+        assert "the days to come of run_payloads" in caplog.text
         await backup.execute("ROLLBACK")
         assert await upkeep.ensure_partitions(2) == 3
     finally:

@@ -4,6 +4,7 @@ Every call may be made at any time, by many servers at once, and again.
 """
 
 import datetime as dt
+import logging
 from typing import Final, NamedTuple
 
 import asyncpg
@@ -12,6 +13,8 @@ from app.postgres.pool import Pool
 from app.postgres.queries import QUERIES
 from app.postgres.rollups import roll_up
 from app.record.store import StoreUnavailable
+
+logger = logging.getLogger(__name__)
 
 PAYLOADS: Final = "run_payloads"
 LOGS: Final = "run_logs"
@@ -72,6 +75,7 @@ class Upkeep:
             except StoreUnavailable as error:
                 if not isinstance(error.__cause__, asyncpg.LockNotAvailableError):
                     raise
+                logger.warning("the days to come of %s are made another time: somebody reads it for long", table)
         return made
 
     async def retain(self, payload_days: int, log_days: int, run_days: int) -> Forgotten:
