@@ -92,7 +92,7 @@ async def test_smoke_sends_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     """The smoke test asks with an identity token for the service's own address, and a key where one is wanted; no
     output or argument has either.
     """
-    monkeypatch.setenv("TANDEM_KEY", "key-of-the-pipeline")
+    monkeypatch.setenv("TANDEM_KEY", "key-of-the-pipeline\n")  # a secret that was a file's
     seen: list[str] = []
 
     async def identify(headers: Headers, scope: Scope) -> Caller:

@@ -41,7 +41,7 @@ class Server:
         headers = {"Content-Type": "application/json", "User-Agent": "tandem-smoke"}
         if self.token:
             headers["Authorization"] = f"Bearer {self.token}"
-        if key := os.environ.get("TANDEM_KEY"):  # where the server itself wants one, beside what Cloud Run wants
+        if key := os.environ.get("TANDEM_KEY", "").strip():  # that the server itself wants, beside Cloud Run
             headers["X-API-Key"] = key
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.url.rstrip("/") + path, data, headers)  # noqa: S310  # checked in main
