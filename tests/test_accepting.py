@@ -160,6 +160,15 @@ async def test_who_is_turned_away_is_told_as_anybody_is(late: Server) -> None:
     assert told.headers["access-control-allow-origin"] == "https://page.example"
 
 
+async def test_who_is_turned_away_is_told_once(late: Server) -> None:
+    """What is wrong in the rest of a body behind that answer gets no second one."""
+    begun = head("POST", "/v1/reason", "Transfer-Encoding: chunked")
+    async with dialled(late.port, begun) as (reader, writer), asyncio.timeout(1):
+        assert (await reply(reader)).status == 503
+        writer.write(b"no number of a chunk\r\n")
+        assert await reader.read() == b""
+
+
 async def test_who_is_turned_away_may_finish(late: Server) -> None:
     """A question whose body is still on its way is told all the same, and the connection ends behind the body."""
     begun, rest = QUESTION[:-5], QUESTION[-5:]

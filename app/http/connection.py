@@ -282,7 +282,7 @@ class Protocol(Declining):
         else:
             self._doorstep.notices.tell(kind, self._who)
             self._deaf = True
-            if self.cycle is None or self.cycle.keep_alive:  # else the last word has been said
+            if not (self._turned_away or (self.cycle and not self.cycle.keep_alive)):  # else the last word was said
                 self.transport.write(answer)
             self.transport.write_eof()
             self._end_linger()
