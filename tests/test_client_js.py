@@ -1,6 +1,7 @@
 """The JavaScript client: its modules by themselves, and its contract with a real server, in Node and in Chromium."""
 
 import asyncio
+import contextlib
 import json
 import os
 import secrets
@@ -80,8 +81,12 @@ async def in_node(suite: Path, **variables: str) -> str:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
-    async with asyncio.timeout(90):
-        printed, _ = await program.communicate()
+    try:
+        async with asyncio.timeout(90):
+            printed, _ = await program.communicate()
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            program.kill()
     return "" if program.returncode == 0 else printed.decode()
 
 

@@ -37,12 +37,13 @@ async function recorded(world, runId) {
 /** How many runs there are of a question, once all have ended: a record comes a moment after its stream. */
 async function runsOf(world, { experiment }) {
   const address = `${world.baseUrl}/api/experiments?experiment=${experiment}`;
-  for (;;) {
+  for (let looks = 1000; looks > 0; looks -= 1) {
     const response = await fetch(address, { headers: { authorization: `Bearer ${world.key}` } });
     const { experiments } = await response.json();
     if (experiments.length > 0 && experiments.every(({ status }) => status !== "running")) return experiments.length;
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
+  throw new Error("the record of the run did not come");
 }
 
 /** A response of these chunks. */
