@@ -542,6 +542,17 @@ async def test_an_offer_of_another_protocol_is_declined(most: int) -> None:
         assert valid_stream(answer.body)[-1].data["status"] == "completed"
 
 
+@rows("version", [b"HTTP/1.1", b"HTTP/1.0"])
+async def test_an_offer_with_the_last_request_is_declined(version: bytes) -> None:
+    """Who offers another protocol and wants no further request on this connection is answered too."""
+    offer = ("Connection: Upgrade, close", "Upgrade: websocket", "Connection: close")
+    request = post(b'{"input": "x"}', *offer).replace(b"HTTP/1.1", version, 1)
+    async with serving() as server, dialled(server.port, request) as (reader, _):
+        said = await asyncio.wait_for(reader.read(), 5)
+    assert said.startswith(b"HTTP/1.1 200")
+    assert b'"status":"completed"' in said
+
+
 async def test_a_client_of_http_1_0() -> None:
     """A client of HTTP/1.0, which knows no chunks, gets the bare stream, and one object, up to the connection's end."""
     async with serving() as server:

@@ -8,7 +8,8 @@ class Declining(HttpToolsProtocol):
     """uvicorn's protocol, which speaks nothing but HTTP/1.
 
     What stands behind such a head the parser leaves to the other protocol, a body too: that would be lost, or be taken
-    for the next request. So the head is parsed once more, without the offer, and then what stands behind it.
+    for the next request. So the head is parsed once more, without the offer, and then what stands behind it; by another
+    parser, since one has closed its ears behind a request that is the last on its connection.
     """
 
     __slots__ = ("_plain",)
@@ -21,7 +22,11 @@ class Declining(HttpToolsProtocol):
                 self.parser.feed_data(data)
                 data = b""
             except httptools.HttpParserUpgrade as offer:
-                data = self._plain and self._plain + data[offer.args[0] :]
+                if not self._plain:
+                    return
+                data = self._plain + data[offer.args[0] :]
+                self.parser = httptools.HttpRequestParser(self)
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's own
 
     def offers(self) -> bool:
         """Whether the head that is whole now makes an offer, and will come again without it."""
